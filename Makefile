@@ -1,0 +1,62 @@
+# `make help` lists the targets. Everything lives in .venv; nothing needs root.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint lock clean check-tools
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+# Written last: a setup that was interrupted is done again, from nothing.
+STAMP := .venv/.setup-done
+BUILD := --require-build-hashes --build-constraints requirements/build.txt
+
+# Only the tests call git and OpenSSH's programs.
+TOOLS := python $(if $(filter test,$(MAKECMDGOALS)),git ssh scp sftp ssh-keygen)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## install the pinned development set into .venv (nothing to do: nothing done)
+
+demo: $(STAMP) ## start a simulator, fine-tune a small Gemma 3 on it, show the result
+	@$(BIN)/python examples/demo.py
+
+test: lint ## lint, types and all tests
+	$(BIN)/pytest -q
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict launcher
+	$(BIN)/mypy --strict --python-version 3.10 launcher/agent launcher/records
+
+bench: $(STAMP) ## measure, and print each figure beside its goal
+	@$(BIN)/python -m tests.benchmarks
+
+clean: ## remove .venv and every cache
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+check-tools:
+	@.ci/check-tools $(TOOLS) >/dev/null
+
+# uv brings its own certificate roots; the system's also hold those of a company's proxy.
+$(STAMP) lock: export UV_SYSTEM_CERTS ?= 1
+
+$(STAMP): pyproject.toml $(wildcard requirements/*.txt) | check-tools
+	@test -e $@ || rm -rf .venv
+	@rm -f $@
+	@echo "Setting up .venv"
+	@$$(.ci/check-tools python) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/bootstrap.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $(BUILD) requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(BUILD) --editable .
+	@touch $@
+
+# A folder of wheels that one machine happens to know must not end up in files that all use.
+COMPILE := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+	--generate-hashes --no-header --no-emit-index-url --annotation-style line
+
+lock: $(STAMP) ## move the pinned versions in requirements/ to the newest that fit
+	$(COMPILE) --extra dev --output-file requirements/dev.txt pyproject.toml
+	grep -o '^uv==[^ ]*' requirements/dev.txt | $(COMPILE) --output-file requirements/bootstrap.txt -
+	printf '%s\n' editables hatchling setuptools | $(COMPILE) --output-file requirements/build.txt -
