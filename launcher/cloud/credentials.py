@@ -1,0 +1,79 @@
+"""Whose credentials are used, and who that is."""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+from launcher.cloud.retry import LOGIN
+from launcher.errors import ConfigError
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_USERINFO = "https://openidconnect.googleapis.com/v1/userinfo"
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_lock = threading.Lock()
+
+
+def load(kind: str) -> Credentials:
+    """`default`: Application Default Credentials (ConfigError where there are none); `anonymous`: none."""
+    with _lock:
+        return _load(kind)
+
+
+@functools.cache
+def _load(kind: str) -> Credentials:
+    if kind == "anonymous":
+        from google.auth.credentials import AnonymousCredentials
+
+        return AnonymousCredentials()  # type: ignore[no-untyped-call]  # google-auth is partly untyped
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
+
+    try:
+        credentials, _ = google.auth.default(scopes=[SCOPE])
+    except DefaultCredentialsError as exc:
+        detail = str(exc).splitlines()[0].rstrip(".")
+        raise ConfigError(f"No usable Google credentials on this machine: {detail}. Run: {LOGIN}") from exc
+    return credentials
+
+
+def member(credentials: Any) -> str:
+    """Who calls, as IAM spells it (`user:a@b.c`), as far as the credentials tell without a network."""
+    service = getattr(credentials, "service_account_email", None)
+    if isinstance(service, str) and _EMAIL.fullmatch(service):
+        return f"serviceAccount:{service}"
+    account = getattr(credentials, "account", None)
+    return f"user:{account}" if isinstance(account, str) and _EMAIL.fullmatch(account) else ""
+
+
+def account(kind: str) -> str:
+    """The e-mail address of whoever calls; asks Google where the credentials do not say it.
+
+    "" where nobody can tell: anonymous credentials, no network, or a token without the e-mail scope.
+    """
+    credentials = load(kind)
+    known = member(credentials)
+    if known:
+        return known.partition(":")[2]
+    if kind == "anonymous":
+        return ""
+    import requests
+    from google.auth.exceptions import GoogleAuthError
+    from google.auth.transport.requests import AuthorizedSession, Request
+
+    try:
+        if hasattr(credentials, "service_account_email"):  # Compute Engine: known after the first token
+            credentials.refresh(Request())  # type: ignore[no-untyped-call]  # google-auth is partly untyped
+            known = member(credentials)
+            if known:
+                return known.partition(":")[2]
+        answer = AuthorizedSession(credentials).get(_USERINFO, timeout=10)  # type: ignore[no-untyped-call]
+        email = answer.json().get("email", "") if answer.ok else ""
+    except (GoogleAuthError, requests.RequestException):
+        return ""
+    return email if isinstance(email, str) and _EMAIL.fullmatch(email) else ""

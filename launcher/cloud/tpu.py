@@ -1,0 +1,276 @@
+"""The Cloud TPU API v2 over REST: queued resources, nodes, guest attributes."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import math
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from launcher.cloud import credentials as _credentials
+from launcher.cloud.retry import Call, Deadline, with_retries
+from launcher.cloud.seams import (
+    Clock,
+    Endpoint,
+    GuestAttributes,
+    Node,
+    NodeSpec,
+    QueuedResource,
+    SystemClock,
+)
+from launcher.errors import NotFound, Unavailable
+
+T = TypeVar("T")
+
+_REQUEST_TIMEOUT_S = 30.0
+
+
+class CloudTpu:
+    """A NodeService. Thread-safe; google's libraries are imported at the first call.
+
+    `timeout_s`: how long one call is repeated while the API is unavailable.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        endpoint: str = "https://tpu.googleapis.com",
+        *,
+        credentials: str = "default",
+        clock: Clock | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self.project = project
+        self.endpoint = endpoint.rstrip("/")
+        self._credentials_kind = credentials
+        self._clock = clock or SystemClock()
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._operations: dict[tuple[str, str], str] = {}  # (zone, queued resource) -> its create operation
+
+    def create_queued_resource(self, zone: str, spec: NodeSpec) -> None:
+        from google.cloud import tpu_v2
+
+        # The same request_id in every repetition: Google then takes a repeated create for the first one.
+        request = tpu_v2.CreateQueuedResourceRequest(
+            parent=self._parent(zone),
+            queued_resource_id=spec.queued_resource,
+            queued_resource=_queued_resource_message(self._parent(zone), spec),
+            request_id=str(uuid.uuid4()),
+        )
+        operation = self._call(
+            lambda: self._client.create_queued_resource(request, retry=None, timeout=_REQUEST_TIMEOUT_S),
+            self._about("creating", spec.queued_resource, zone, "tpu.queuedResources.create", capacity=True),
+        )
+        with self._lock:
+            self._operations[zone, spec.queued_resource] = operation.operation.name
+
+    def get_queued_resource(self, zone: str, queued_resource: str) -> QueuedResource | None:
+        name = f"{self._parent(zone)}/queuedResources/{queued_resource}"
+        about = self._about("reading", queued_resource, zone, "tpu.queuedResources.get")
+        found = self._get(
+            lambda: self._client.get_queued_resource(name=name, retry=None, timeout=_REQUEST_TIMEOUT_S), about
+        )
+        result = None if found is None else _to_queued_resource(found)
+        if result is None or (result.state == "FAILED" and not result.error_code):
+            code, reason = self._create_failure(zone, queued_resource)
+            if code:  # a stock-out can be told by the create operation alone
+                return QueuedResource(queued_resource, "FAILED", reason, code)
+        return result
+
+    def list_queued_resources(self, zone: str) -> Iterator[QueuedResource]:
+        from google.cloud import tpu_v2
+
+        about = self._about("listing queued resources", "", zone, "tpu.queuedResources.list")
+        request = tpu_v2.ListQueuedResourcesRequest(parent=self._parent(zone), page_size=100)
+        for page in self._pages(self._client.list_queued_resources, request, about):
+            yield from map(_to_queued_resource, page.queued_resources)
+
+    def delete_queued_resource(self, zone: str, queued_resource: str) -> None:
+        from google.cloud import tpu_v2
+
+        with self._lock:
+            self._operations.pop((zone, queued_resource), None)
+        request = tpu_v2.DeleteQueuedResourceRequest(
+            name=f"{self._parent(zone)}/queuedResources/{queued_resource}",
+            force=True,
+            request_id=str(uuid.uuid4()),
+        )
+        about = self._about("deleting", queued_resource, zone, "tpu.queuedResources.delete")
+        self._get(
+            lambda: self._client.delete_queued_resource(request, retry=None, timeout=_REQUEST_TIMEOUT_S),
+            about,
+        )
+
+    def get_node(self, zone: str, node: str) -> Node | None:
+        name = f"{self._parent(zone)}/nodes/{node}"
+        about = self._about("reading node", node, zone, "tpu.nodes.get")
+        found = self._get(lambda: self._client.get_node(name=name, retry=None, timeout=_REQUEST_TIMEOUT_S), about)
+        return None if found is None else _to_node(found)
+
+    def list_nodes(self, zone: str) -> Iterator[Node]:
+        from google.cloud import tpu_v2
+
+        about = self._about("listing nodes", "", zone, "tpu.nodes.list")
+        request = tpu_v2.ListNodesRequest(parent=self._parent(zone), page_size=100)
+        for page in self._pages(self._client.list_nodes, request, about):
+            yield from map(_to_node, page.nodes)
+
+    def guest_attributes(self, zone: str, node: str) -> tuple[GuestAttributes, ...]:
+        from google.cloud import tpu_v2
+
+        request = tpu_v2.GetGuestAttributesRequest(name=f"{self._parent(zone)}/nodes/{node}")
+        about = self._about("reading guest attributes of", node, zone, "tpu.nodes.getGuestAttributes")
+        # 404: nothing was published yet (or there is no such node, which get_node tells).
+        answer = self._get(
+            lambda: self._client.get_guest_attributes(request, retry=None, timeout=_REQUEST_TIMEOUT_S), about
+        )
+        return () if answer is None else tuple(map(_to_guest_attributes, answer.guest_attributes))
+
+    def accelerator_types(self, zone: str) -> tuple[str, ...]:
+        from google.cloud import tpu_v2
+
+        about = self._about("listing accelerator types", "", zone, "tpu.acceleratortypes.list")
+        request = tpu_v2.ListAcceleratorTypesRequest(parent=self._parent(zone), page_size=1000)
+        pages = self._pages(self._client.list_accelerator_types, request, about)
+        return tuple(found.type_ for page in pages for found in page.accelerator_types)
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        # Any types inside errors are decoded by name: their module must be known to protobuf.
+        from google.cloud import tpu_v2
+        from google.cloud.tpu_v2.services.tpu.transports import TpuRestTransport
+        from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # noqa: F401  # generated
+
+        credentials = _credentials.load(self._credentials_kind)
+        return tpu_v2.TpuClient(transport=TpuRestTransport(host=self.endpoint, credentials=credentials))
+
+    def _create_failure(self, zone: str, queued_resource: str) -> tuple[int, str]:
+        """Code and text of the error that this process's create operation ended with; 0 where none did."""
+        with self._lock:
+            name = self._operations.get((zone, queued_resource))
+        if name is None:
+            return 0, ""
+        about = self._about("reading the operation that creates", queued_resource, zone, "tpu.operations.get")
+        operation = self._get(lambda: self._client.transport.operations_client.get_operation(name, retry=None), about)
+        if operation is None or not operation.done:
+            return 0, ""
+        return int(operation.error.code), str(operation.error.message)
+
+    def _pages(self, method: Callable[..., Any], request: Any, about: Call) -> Iterator[Any]:
+        token = ""
+        while True:
+            request.page_token = token
+            # A pager holds its first page already; later pages are asked for here, so that each is retried.
+            page = self._call(lambda: next(iter(method(request, retry=None, timeout=_REQUEST_TIMEOUT_S).pages)), about)
+            if page.unreachable:
+                raise Unavailable(f"{about.action}: Google could not look in {', '.join(page.unreachable)}.")
+            yield page
+            token = page.next_page_token
+            if not token:
+                return
+
+    def _call(self, function: Callable[[], T], about: Call) -> T:
+        return with_retries(function, about, clock=self._clock, deadline=Deadline(self._clock, self._timeout_s))
+
+    def _get(self, function: Callable[[], T], about: Call) -> T | None:
+        try:
+            return self._call(function, about)
+        except NotFound:
+            return None
+
+    def _parent(self, zone: str) -> str:
+        return f"projects/{self.project}/locations/{zone}"
+
+    def _about(self, action: str, resource: str, zone: str, permission: str, *, capacity: bool = False) -> Call:
+        what = f"{action} {resource}".rstrip()
+        return Call(
+            action=f"{what} in {zone}",
+            resource=f"project {self.project}",
+            project=self.project,
+            service="tpu.googleapis.com",
+            permission=permission,
+            member=_credentials.member(_credentials.load(self._credentials_kind)),
+            grant=f"gcloud projects add-iam-policy-binding {self.project} --role=roles/tpu.admin --member={{member}}",
+            missing=f"Check the zone's name: gcloud compute tpus locations list --project {self.project}",
+            capacity=capacity,
+        )
+
+
+def _queued_resource_message(parent: str, spec: NodeSpec) -> Any:
+    from google.cloud import tpu_v2
+
+    network = tpu_v2.NetworkConfig(
+        network=spec.network, subnetwork=spec.subnetwork, enable_external_ips=spec.external_ip
+    )
+    node = tpu_v2.Node(
+        accelerator_type=spec.accelerator,
+        runtime_version=spec.runtime_version,
+        labels=spec.labels,
+        metadata=spec.metadata,
+        network_config=network,
+    )
+    if spec.service_account:
+        node.service_account = tpu_v2.ServiceAccount(
+            email=spec.service_account, scope=["https://www.googleapis.com/auth/cloud-platform"]
+        )
+    tpu = tpu_v2.QueuedResource.Tpu(
+        node_spec=[tpu_v2.QueuedResource.Tpu.NodeSpec(parent=parent, node_id=spec.node, node=node)]
+    )
+    message = tpu_v2.QueuedResource(tpu=tpu)
+    if spec.spot:  # the node's own schedulingConfig must then be absent
+        message.spot = tpu_v2.QueuedResource.Spot()
+    if spec.valid_for_s is not None:
+        message.queueing_policy = tpu_v2.QueuedResource.QueueingPolicy(
+            valid_until_duration=datetime.timedelta(seconds=math.ceil(spec.valid_for_s))
+        )
+    return message
+
+
+def _to_queued_resource(message: Any) -> QueuedResource:
+    state = message.state
+    failure = state.failed_data.error if "failed_data" in state else None
+    reason = failure.message if failure is not None else ""
+    if not reason and state.state.name.startswith("SUSPEND"):
+        reason = f"{state.state.name.lower()} by the {state.state_initiator.name.lower()}"
+    specs = list(message.tpu.node_spec)
+    return QueuedResource(
+        name=_short(message.name),
+        state=state.state.name,
+        reason=reason,
+        error_code=failure.code if failure is not None else 0,
+        nodes=tuple(spec.node_id for spec in specs if spec.node_id),
+        labels=dict(specs[0].node.labels) if specs else {},
+        create_time=message.create_time.timestamp() if message.create_time else 0.0,
+        spot="spot" in message,
+    )
+
+
+def _to_node(message: Any) -> Node:
+    return Node(
+        name=_short(message.name),
+        state=message.state.name,
+        endpoints=tuple(
+            Endpoint(endpoint.ip_address, endpoint.access_config.external_ip) for endpoint in message.network_endpoints
+        ),
+        queued_resource=_short(message.queued_resource),
+        accelerator=message.accelerator_type,
+        labels=dict(message.labels),
+        health=message.health.name,
+        create_time=message.create_time.timestamp() if message.create_time else 0.0,
+        spot=message.scheduling_config.spot or message.scheduling_config.preemptible,
+    )
+
+
+def _to_guest_attributes(message: Any) -> GuestAttributes:
+    entries = [(entry.namespace, entry.key, entry.value) for entry in message.query_value.items]
+    keys = {key: value.strip() for namespace, key, value in entries if namespace.strip("/") == "hostkeys"}
+    hostname = next((value.strip() for _, key, value in entries if key == "hostname"), "")
+    return GuestAttributes(keys, hostname)
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]
