@@ -1,0 +1,4 @@
+"""The program on each worker: it sets an attempt up, supervises it, reports it and ends it.
+
+Standard library and launcher.records only; runs on a TPU VM's own Python 3.10.
+"""

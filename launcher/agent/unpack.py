@@ -1,0 +1,71 @@
+"""Unpack an archive without leaving its folder, whatever the archive says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from pathlib import Path, PurePosixPath
+
+from launcher.agent.bucket import free_bytes
+
+
+class UnsafeArchive(Exception):
+    """The archive holds something that must not be unpacked; the message names it."""
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """The files, folders and links of a tar.gz below `target`, a folder that is made for it.
+
+    UnsafeArchive: absolute names, `..`, devices, hard links, links that lead out, more bytes than the disk has free.
+    Nothing is left behind then. Links are made last: until then no name can lead anywhere else.
+    """
+    target.mkdir(mode=0o700)
+    try:
+        links = _unpack_files(archive, target, free_bytes(target))
+        for path, to in links:
+            _check_inside(path.parent, target, f"{path.relative_to(target)} -> {to}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(to)
+        for path, to in links:  # again: a later link can turn where an earlier one leads
+            _check_inside(path, target, f"{path.relative_to(target)} -> {to}")
+    except (tarfile.TarError, EOFError, OSError) as exc:
+        shutil.rmtree(target, ignore_errors=True)
+        raise UnsafeArchive(f"the archive cannot be unpacked: {type(exc).__name__}: {exc}") from exc
+    except UnsafeArchive:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def _check_inside(path: Path, target: Path, link: str) -> None:
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(target)):
+        raise UnsafeArchive(f"the link {link} leads out of the project")
+
+
+def _unpack_files(archive: Path, target: Path, room: int) -> list[tuple[Path, str]]:
+    """Writes folders and files; returns the links that are still to be made."""
+    links: list[tuple[Path, str]] = []
+    declared = 0
+    with tarfile.open(archive, "r|gz") as tar:
+        for member in tar:
+            name = PurePosixPath(member.name)
+            if name.is_absolute() or ".." in name.parts or "\0" in member.name:
+                raise UnsafeArchive(f"{member.name!r} lies outside the project")
+            path = target.joinpath(*name.parts)
+            declared += member.size
+            if declared > room:
+                raise UnsafeArchive(f"it unpacks to more than the {room} bytes that are free on the worker's disk")
+            if member.isdir():
+                path.mkdir(parents=True, exist_ok=True)
+            elif member.isreg():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                source = tar.extractfile(member)
+                with open(path, "wb") as file:
+                    if source is not None:
+                        shutil.copyfileobj(source, file, 1 << 20)
+                path.chmod(0o755 if member.mode & 0o100 else 0o644)
+            elif member.issym():
+                links.append((path, member.linkname))
+            else:
+                raise UnsafeArchive(f"{member.name!r} is not a file, a folder or a symbolic link")
+    return links
