@@ -1,0 +1,142 @@
+"""Talk to the agent on one worker: start an attempt, follow it from any log byte, stop it."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from launcher.cloud.seams import Channel, Transport
+from launcher.errors import Cancelled, ConnectError
+from launcher.records import codec, frames
+from launcher.records.boot import BOOT
+from launcher.records.spec import Spec
+
+SILENCE_S = 30.0  # six heartbeats: after this the connection counts as lost
+_SLICE_S = 0.25  # how soon a cancel is noticed while nothing arrives
+_HANDSHAKE_S = 60.0
+
+
+@dataclass(frozen=True)
+class AgentFile:
+    """The agent's archive as it travels: one zipapp, named by its hash."""
+
+    sha256: str
+    data: bytes
+
+
+class AgentLink:
+    """One agent command on an open transport. Iterating yields frames until the stream ends."""
+
+    def __init__(self, channel: Channel, label: str, leftover: bytes, cancel: threading.Event | None) -> None:
+        self._channel = channel
+        self._label = label
+        self._leftover = leftover
+        self._cancel = cancel
+
+    def __iter__(self) -> Iterator[frames.Frame]:
+        """Frames as they come. ConnectError (transient) when the connection is lost or silent, Cancelled."""
+        decoder = frames.Decoder()
+        data = self._leftover
+        silent_s = 0.0
+        while True:
+            try:
+                yield from decoder.feed(data)
+            except ValueError as exc:
+                raise ConnectError(f"{self._label} sent something that is not the agent's: {exc}") from exc
+            if self._cancel is not None and self._cancel.is_set():
+                raise Cancelled("cancelled while the job ran")
+            try:
+                data = self._channel.read(timeout_s=_SLICE_S)
+            except TimeoutError:
+                data = b""
+                silent_s += _SLICE_S
+                if silent_s >= SILENCE_S:
+                    raise ConnectError(f"{self._label} sent nothing for {SILENCE_S:g} s", transient=True) from None
+                continue
+            silent_s = 0.0
+            if not data:
+                self._ended(decoder)
+                return
+
+    def _ended(self, decoder: frames.Decoder) -> None:
+        status = self._channel.exit_status(timeout_s=5.0)
+        if status != 0:
+            said = (decoder.unframed + self._channel.stderr()).decode(errors="replace").strip()
+            raise ConnectError(
+                f"the agent on {self._label} ended with status {status}: {said[-2000:] or 'no message'}",
+                transient=status == -1,
+            )
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def start(transport: Transport, agent: AgentFile, spec: Spec, label: str, cancel: threading.Event | None) -> AgentLink:
+    """Starts the attempt (or finds it started) and follows it from byte 0. The spec goes in on stdin."""
+    body = codec.encode(spec)
+    return _open(transport, agent, ["start"], len(body).to_bytes(8, "big") + body, label, cancel)
+
+
+def follow(
+    transport: Transport,
+    agent: AgentFile,
+    job_id: str,
+    attempt: int,
+    offset: int,
+    label: str,
+    cancel: threading.Event | None,
+) -> AgentLink:
+    """Frames of an attempt that was started before, its log from byte `offset`."""
+    return _open(transport, agent, ["follow", job_id, str(attempt), str(offset)], b"", label, cancel)
+
+
+def stop(transport: Transport, agent: AgentFile, job_id: str, attempt: int, reason: str, label: str) -> None:
+    """Ends an attempt's processes; returns when they are gone."""
+    link = _open(transport, agent, ["stop", job_id, str(attempt), reason], b"", label, None)
+    try:
+        for _ in link:
+            pass
+    finally:
+        link.close()
+
+
+def _open(
+    transport: Transport,
+    agent: AgentFile,
+    mode: list[str],
+    body: bytes,
+    label: str,
+    cancel: threading.Event | None,
+) -> AgentLink:
+    size = str(len(agent.data))
+    channel = transport.exec(shlex.join(["python3", "-I", "-c", BOOT, agent.sha256, size, *mode]))
+    try:
+        answer, leftover = _first_line(channel, label)
+        if answer == b"want":
+            channel.write(agent.data)
+        channel.write(body)
+        channel.close_stdin()
+    except BaseException:
+        channel.close()
+        raise
+    return AgentLink(channel, label, leftover, cancel)
+
+
+def _first_line(channel: Channel, label: str) -> tuple[bytes, bytes]:
+    """The boot line `have` or `want`, whatever a login shell printed before it, and the bytes after it."""
+    data = b""
+    while True:
+        *lines, rest = data.split(b"\n")
+        for index, line in enumerate(lines):
+            if line in (b"have", b"want"):
+                return line, b"\n".join([*lines[index + 1 :], rest])
+        try:
+            more = channel.read(timeout_s=_HANDSHAKE_S)
+        except TimeoutError:
+            raise ConnectError(f"{label} did not start the agent within {_HANDSHAKE_S:g} s", transient=True) from None
+        if not more:
+            said = (data + channel.stderr()).decode(errors="replace").strip()
+            raise ConnectError(f"{label} cannot start the agent: {said[-2000:] or 'no message'}. Is python3 there?")
+        data += more

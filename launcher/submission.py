@@ -1,0 +1,213 @@
+"""Submit one call: pack, upload, record; then run it here or hand it to a detached driver process."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from launcher.cloud import preload
+from launcher.errors import ConfigError
+from launcher.fleet.agent_link import AgentFile
+from launcher.fleet.platform import Platform
+from launcher.records import codec, signing
+from launcher.records.jobs import Blob, Intent, JobRecord
+from launcher.records.paths import JobPaths, new_job_id
+from launcher.records.swap import create_once, same_token
+
+if TYPE_CHECKING:
+    from launcher.cloud.seams import Progress
+    from launcher.config import Profile
+    from launcher.settings import Settings
+    from launcher.shipping import Packed
+
+
+@dataclasses.dataclass(frozen=True)
+class Submission:
+    """A recorded job and what its driver needs besides the record. `secrets` and `key` never reach the bucket."""
+
+    platform: Platform
+    record: JobRecord
+    key: str
+    secrets: dict[str, str] = dataclasses.field(repr=False)
+    index_args: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+
+
+def submit(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    settings: Settings,
+    progress: Progress,
+) -> Submission:
+    """Packs the call, uploads what the bucket has not got, writes job.json. Nothing that costs money is asked for.
+
+    ConfigError, PackagingError, CloudError.
+    """
+    preload("google.cloud.storage")
+    from launcher import shipping
+
+    platform = platform_for(settings.profile, tuple(settings.cloud_only))
+    started = time.monotonic()
+    with shipping.pack(
+        function,
+        tuple(args),
+        dict(kwargs),
+        dependencies=settings.dependencies,
+        capture_env_vars=settings.capture_env_vars,
+        project_root=settings.project_root,
+        max_archive_bytes=settings.max_archive_bytes,
+        on_step=progress.notice,
+    ) as packed:
+        for notice in packed.notices:
+            progress.notice(notice)
+        owner = platform.profile.owner
+        shipping.upload(packed, platform.store, owner, endpoint=platform.profile.storage_endpoint)
+        record = _record(platform.profile, settings, packed, function, time.monotonic() - started)
+        secrets, index_args = dict(packed.secrets), dict(packed.index_args)
+    key = signing.new_key()
+    _write_key(record.job_id, key)
+    data = codec.encode(record)
+    stands = create_once(platform.store, JobPaths(owner, record.job_id).job, data)
+    if not same_token(stands, data):
+        raise ConfigError(f"job id {record.job_id} is taken: run it again")
+    return Submission(platform, record, key, secrets, index_args)
+
+
+@functools.cache
+def platform_for(profile: str | None, cloud_only: tuple[str, ...]) -> Platform:
+    """One Platform per profile and process: connections and credentials are kept for the next call."""
+    from launcher.config import load_profile
+
+    return Platform(load_profile(profile, cloud_only=cloud_only))
+
+
+@functools.cache
+def agent_file() -> AgentFile:
+    from launcher.shipping import agent_archive
+
+    archive = agent_archive()
+    return AgentFile(archive.blob.sha256, archive.data)
+
+
+def _record(
+    profile: Profile, settings: Settings, packed: Packed, function: Callable[..., Any], pack_s: float
+) -> JobRecord:
+    from launcher.accelerators import hourly_usd
+
+    accelerator = settings.accelerator
+    zones = settings.zones or profile.zones
+    name = settings.name or str(getattr(function, "__qualname__", type(function).__name__))
+    agent = agent_file()
+    return JobRecord(
+        job_id=new_job_id(),
+        owner=profile.owner,
+        platform=profile.platform,
+        name=name,
+        created=time.time(),
+        accelerator=accelerator.name,
+        chips=accelerator.chips,
+        hosts=accelerator.hosts,
+        zones=tuple(zones),
+        runtime_version=settings.runtime_version,
+        python=packed.python,
+        payload=packed.payload.blob,
+        agent=Blob(agent.sha256, len(agent.data)),
+        uv=packed.uv.blob,
+        lock_cpu=packed.lock_cpu.blob,
+        lock_tpu=packed.lock_tpu.blob,
+        archive=packed.archive.blob if packed.archive else None,
+        spot=settings.spot,
+        cwd=packed.cwd,
+        import_paths=packed.import_paths,
+        client_root=packed.client_root,
+        env=settings.env,
+        secret_names=tuple(sorted(packed.secrets)),
+        labels=settings.labels,
+        timeout_s=settings.timeout_s,
+        wait_timeout_s=settings.wait_timeout_s,
+        max_lifetime_s=settings.max_lifetime_s or 24 * 3600.0,
+        max_result_bytes=settings.max_result_bytes,
+        usd_per_hour=hourly_usd(accelerator, zones[0], settings.spot),
+        timings_s={"pack": pack_s},
+        simulated=profile.simulated,
+    )
+
+
+def headline(record: JobRecord) -> str:
+    """What a call will run on: chips, hosts, spot or not, zone, list price per hour."""
+    chips = f"{record.chips} chip{'s' if record.chips != 1 else ''}"
+    hosts = f"{record.hosts} host{'s' if record.hosts != 1 else ''}"
+    price = "list price unknown" if record.usd_per_hour is None else f"${record.usd_per_hour:.2f}/h list price"
+    if record.simulated:
+        price = "SIMULATED, no cost"
+    market = "spot" if record.spot else "on demand"
+    return f"{record.name} on {record.accelerator}: {chips}, {hosts}, {market}, {record.zones[0]}, {price}"
+
+
+def _key_name(job_id: str) -> str:
+    return f"jobs/{job_id}.key"
+
+
+def _write_key(job_id: str, key: str) -> None:
+    from launcher.config import config_dir, write_private
+
+    write_private(config_dir() / _key_name(job_id), key.encode())
+
+
+def read_key(job_id: str) -> str | None:
+    """The job's key, where it was submitted from this machine."""
+    from launcher.config import config_dir, read_private
+
+    data = read_private(config_dir() / _key_name(job_id))
+    return None if data is None else data.decode()
+
+
+def spawn_driver(submission: Submission) -> None:
+    """Starts the detached process that carries the job to its end. Secrets go through a pipe, never argv."""
+    document = {
+        "profile": dataclasses.asdict(submission.platform.profile),
+        "record": json.loads(codec.encode(submission.record)),
+        "key": submission.key,
+        "secrets": submission.secrets,
+        "index_args": submission.index_args,
+    }
+    _detach(document, submission.record.job_id)
+
+
+def spawn_release(platform: Platform, record: JobRecord, intent: Intent) -> None:
+    """Starts a detached process that asks for one node's deletion until it is gone."""
+    document = {
+        "profile": dataclasses.asdict(platform.profile),
+        "record": json.loads(codec.encode(record)),
+        "release": json.loads(codec.encode(intent)),
+    }
+    _detach(document, record.job_id)
+
+
+def _detach(document: Mapping[str, Any], job_id: str) -> None:
+    from launcher.config import config_dir
+
+    folder = config_dir() / "drivers"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    log = os.open(folder / f"{job_id}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with contextlib.closing(os.fdopen(log, "wb")) as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "launcher.driver"],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+        )
+    assert process.stdin is not None
+    with process.stdin as pipe:
+        pipe.write(json.dumps(document).encode())
+    process.returncode = 0  # detached on purpose: nobody waits for it, and Popen need not warn
