@@ -1,0 +1,168 @@
+"""The command line in this process against the session's simulator, and jobs written straight into its bucket."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from launcher import cli
+from launcher.cloud.seams import NodeSpec
+from launcher.config import load_profile
+from launcher.fleet import acquire, lease_book
+from launcher.fleet.platform import Platform
+from launcher.fleet.release import delete
+from launcher.records import codec, signing
+from launcher.records.jobs import Blob, ErrorInfo, Intent, JobRecord, JobStatus, Outcome, Report, WorkerStatus
+from launcher.records.leases import Lease
+from launcher.records.paths import JobPaths, new_job_id
+from launcher.submission import _write_key
+from launcher.terminal import Quiet
+
+NOTHING = Blob("0" * 64, 0)
+ZONE = "us-central1-a"
+
+
+@dataclasses.dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs one command line in this process; `env` is set first."""
+
+    def run(*arguments: str, env: dict[str, str] | None = None) -> Ran:
+        for name, value in (env or {}).items():
+            if name.startswith("LAUNCHER_"):
+                monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        code = cli.main(arguments)
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+class World:
+    """One person's jobs and nodes on a simulator, without any of them having run."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.owner = platform.profile.owner
+        self.keys: dict[str, str] = {}  # by job id
+        self._made: list[tuple[str, str]] = []
+
+    def job(self, *, owner: str = "", key: bool = True, **changes: Any) -> JobRecord:
+        record = JobRecord(
+            **{
+                "job_id": new_job_id(),
+                "owner": owner or self.owner,
+                "platform": self.platform.profile.platform,
+                "name": "train",
+                "created": time.time(),
+                "accelerator": "v5litepod-1",
+                "chips": 1,
+                "hosts": 1,
+                "zones": (ZONE,),
+                "runtime_version": "v2-alpha-tpuv5-lite",
+                "python": "3.11",
+                **dict.fromkeys(["payload", "agent", "uv", "lock_cpu", "lock_tpu"], NOTHING),
+                "simulated": True,
+                **changes,
+            }
+        )
+        self.put(JobPaths(record.owner, record.job_id).job, codec.encode(record))
+        self.keys[record.job_id] = signing.new_key()
+        if key:
+            _write_key(record.job_id, self.keys[record.job_id])
+        return record
+
+    def put(self, name: str, data: bytes) -> None:
+        assert self.platform.store.create(name, data) is not None
+
+    def attempt(self, job: JobRecord, phase: str = "running") -> Intent:
+        """intent.json and the worker's status, with no node behind them."""
+        intent = acquire.write_intent(self.platform, job, 1, "first attempt")
+        status = WorkerStatus(1, 0, phase, time.time())
+        self.put(JobPaths(job.owner, job.job_id).worker(1, 0, 0), codec.encode(status))
+        return intent
+
+    def log(self, job: JobRecord, data: bytes, offset: int = 0) -> None:
+        self.put(JobPaths(job.owner, job.job_id).log_chunk(1, 0, 0, offset), data)
+
+    def node(self, job: JobRecord, *, lease: bool = True) -> Intent:
+        """A READY node of the job, under its RESERVED lease."""
+        intent = acquire.write_intent(self.platform, job, 1, "first attempt")
+        held = acquire.reserve_lease(self.platform, job, intent) if lease else None
+        acquire.create_node(self.platform, job, intent)
+        self._made.append((intent.zone, intent.queued_resource))
+        unused = lease_book.Renewal(self.platform.store, held or _no_lease(intent), self.platform.clock)
+        acquire.wait_until_ready(self.platform, job, intent, Quiet(), threading.Event(), unused)
+        return intent
+
+    def ask_for(self, zone: str, spec: NodeSpec) -> None:
+        """A queued resource of any shape, deleted when the test ends."""
+        self.platform.nodes.create_queued_resource(zone, spec)
+        self._made.append((zone, spec.queued_resource))
+
+    def lease(self, intent: Intent) -> Lease:
+        found = lease_book.read(self.platform.store, intent.zone, intent.queued_resource)
+        assert found is not None
+        return found[0]
+
+    def exists(self, intent: Intent) -> bool:
+        return self.platform.nodes.get_queued_resource(intent.zone, intent.queued_resource) is not None
+
+    def succeed(self, job: JobRecord, value: object) -> None:
+        self._end(job, JobStatus.SUCCEEDED, cloudpickle.dumps(value, protocol=5), None)
+
+    def fail(self, job: JobRecord, exc: BaseException, traceback: str) -> None:
+        info = ErrorInfo("exception", str(exc), type(exc).__qualname__, traceback, base=type(exc).__name__)
+        self._end(job, JobStatus.FAILED, cloudpickle.dumps(exc, protocol=5), info)
+
+    def end(self, job: JobRecord, status: JobStatus, error: ErrorInfo) -> None:
+        self._end(job, status, None, error)
+
+    def _end(self, job: JobRecord, status: JobStatus, data: bytes | None, error: ErrorInfo | None) -> None:
+        paths = JobPaths(job.owner, job.job_id)
+        if data is not None:
+            self.platform.store.upload(paths.result(1), io.BytesIO(data), len(data))
+        digest = "" if data is None else hashlib.sha256(data).hexdigest()
+        report = Report(job.job_id, 1, 0, status, digest, len(data or b""), error, time.time())
+        text = codec.encode(report).decode()
+        signature = signing.sign(self.keys[job.job_id], text)
+        self.put(paths.outcome, codec.encode(Outcome(job.job_id, status, text, signature, "worker")))
+
+    def clean_up(self) -> None:
+        for zone, name in self._made:
+            delete(self.platform, zone, name, timeout_s=30.0)
+
+
+def _no_lease(intent: Intent) -> Lease:
+    return lease_book.reserve(
+        resource=intent.queued_resource, zone=intent.zone, platform="", owner="", holder="", accelerator="", spot=False
+    )
+
+
+@pytest.fixture
+def world(simulator: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The session's simulator, which this process then uses too. Nodes made through it are deleted."""
+    for name, value in simulator.items():
+        if name.startswith("LAUNCHER_"):
+            monkeypatch.setenv(name, value)
+    world = World(Platform(load_profile()))
+    yield world
+    world.clean_up()
