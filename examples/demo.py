@@ -1,0 +1,102 @@
+"""`make demo`: Gemma 3 fine-tuned through the decorator, on a simulator of Google's services on this machine.
+
+Needs no cloud account. Starts a simulator of its own, runs the example as a user would, shows that nothing is left,
+and removes everything it made, also after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "gemma_genz" / "finetune.py"
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    build = ROOT / "build"  # beside the checkout's other files: on uv's file system packages are hard links
+    build.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="demo-", dir=build))
+    env = {
+        **os.environ,
+        "LAUNCHER_SIM_DIR": str(folder / "sim"),
+        "LAUNCHER_CONFIG_DIR": str(folder / "config"),
+        "LAUNCHER_CACHE_DIR": str(folder / "cache"),
+        "LAUNCHER_PROFILE": "simulator",
+    }
+    try:
+        say("Start a simulator of Cloud TPU, Cloud Storage and SSH workers")
+        launcher(env, "sim", "start")
+        say("Fine-tune Gemma 3 on 30 question/answer pairs: examples/gemma_genz/finetune.py")
+        subprocess.run([sys.executable, str(EXAMPLE), *sys.argv[1:]], env=env, check=True, cwd=folder)
+        say("What is left: nodes of this platform, and processes once the simulator has stopped")
+        launcher(env, "jobs")
+        nodes = wait_until_gone(lambda: json.loads(launcher(env, "nodes", "list", "--json", show=False)))
+        print(f"nodes left: {len(nodes)}")
+        launcher(env, "sim", "stop")
+        left = wait_until_gone(lambda: processes_of(folder))
+        print(f"processes left: {len(left)}", *left, sep="\n  ")
+        return 1 if nodes or left else 0
+    except subprocess.CalledProcessError as exc:
+        print(f"demo: {Path(exc.cmd[1]).name} failed with status {exc.returncode}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted, cleaning up", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        subprocess.run([sys.executable, "-m", "launcher.sim", "stop"], env=env, capture_output=True, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def say(line: str) -> None:
+    print(f"\n== {line}", flush=True)
+
+
+def launcher(env: dict[str, str], *arguments: str, show: bool = True) -> str:
+    """Runs one `launcher` command as a user would and returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "launcher.cli", *arguments],
+        env=env,
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    if show:
+        print(done.stdout, end="", flush=True)
+    return done.stdout
+
+
+def wait_until_gone(look: Callable[[], list[Any]]) -> list[Any]:
+    """What `look` still finds when nothing is left, or after a minute: deletions go on for a moment."""
+    deadline = time.monotonic() + 60
+    while (found := look()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of processes that have to do with this demo's folder (Linux; elsewhere none are found)."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            about = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+        except OSError:
+            continue  # gone meanwhile, or another user's
+        if str(folder).encode() in about and int(entry.name) != os.getpid():
+            found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
