@@ -1,0 +1,1 @@
+"""Figures beside their goals: `python -m tests.benchmarks`, or `make bench`. Not collected by pytest."""
