@@ -93,9 +93,9 @@ class Nodes:
         if name not in self._state.nodes:
             return
         self.set_state(name, "DELETING")
-        if (workers := self.workers.pop(name, None)) is not None:
-            host = await self._host()
-            await together(host.delete(worker) for worker in workers.values())
+        self.workers.pop(name, None)
+        host = await self._host()  # also for a node that has not booted since a restart: its disks are there
+        await together(host.delete(spec) for spec in worker_specs(self._state.nodes[name]))
         await self._clock.sleep(self._delays_s["deleting"])
         self._state.nodes.pop(name, None)
         self._state.save()

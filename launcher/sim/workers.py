@@ -180,7 +180,7 @@ class WorkerHost:
 
         Raises OSError when its address or a port is not to be had.
         """
-        files = _Files(self._folder / spec.zone / f"{spec.node_id}-{spec.worker}")
+        files = _Files(self._folder_of(spec))
         if (running := self._workers.get(files.folder)) is not None:
             await running.stop()
         if first:
@@ -199,15 +199,17 @@ class WorkerHost:
         self._workers[files.folder] = worker
         return worker
 
-    async def delete(self, worker: Worker) -> None:
-        """Stop the worker and remove its disk."""
-        await worker.stop()
-        folder = worker.folder
-        if self._workers.get(folder) is worker:
-            del self._workers[folder]
-        if not any(other.spec.node == worker.spec.node for other in self._workers.values()):
-            self._coordinator_ports.pop(worker.spec.node, None)
+    async def delete(self, spec: WorkerSpec) -> None:
+        """Stop the worker, if it runs, and remove its disk."""
+        folder = self._folder_of(spec)
+        if (worker := self._workers.pop(folder, None)) is not None:
+            await worker.stop()
+        if not any(other.spec.node == spec.node for other in self._workers.values()):
+            self._coordinator_ports.pop(spec.node, None)
         await _remove(folder)
+
+    def _folder_of(self, spec: WorkerSpec) -> Path:
+        return self._folder / spec.zone / f"{spec.node_id}-{spec.worker}"
 
     async def close(self) -> None:
         """Stop every worker; their disks stay."""

@@ -96,6 +96,13 @@ def test_multipart_upload_whose_data_looks_like_a_boundary(gcs: GcsServer) -> No
     assert content(gcs) == data
 
 
+def test_multipart_upload_as_gcloud_sends_it(gcs: GcsServer) -> None:
+    """The boundary in single quotes, and lines that end with LF alone."""
+    body = b'--=b=\nContent-Type: application/json\nMIME-Version: 1.0\n\n{"name": "x"}\n--=b=\n\nda\r\nta\n\n--=b=--'
+    assert multipart(gcs, body, "multipart/related; boundary='=b='").status == 200
+    assert content(gcs) == b"da\r\nta\n"
+
+
 RELATED = "multipart/related; boundary==b="
 NAMED = b'{"name": "x"}'
 

@@ -220,7 +220,7 @@ def test_the_guest_writes_guest_attributes(room: Machines, tmp_path: Path) -> No
     assert ask(room, again, path, "DELETE").status == 200
     assert ask(room, again, path).status == 404
     assert "launcher" not in again.guest_attributes
-    room.run(room.host.delete(again))
+    room.run(room.host.delete(again.spec))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_new_metadata_is_seen_at_once(room: Machines) -> None:
     worker = room.boot(spec)
     room.call(worker.update_metadata, dict(with_metadata(spec, late="news").metadata))
     assert ask(room, worker, f"{INSTANCE}attributes/late").text == "news"
-    room.run(room.host.delete(worker))
+    room.run(room.host.delete(worker.spec))
 
 
 def test_waiting_for_a_change(room: Machines) -> None:
@@ -265,7 +265,7 @@ def test_waiting_for_a_change(room: Machines) -> None:
     # What has changed already is not waited for; without any change the time limit ends it.
     assert ask(room, worker, f"{path}?wait_for_change=true&last_etag={etag}").text == "new"
     assert ask(room, worker, f"{path}?wait_for_change=true&timeout_sec=0").text == "new"
-    room.run(room.host.delete(worker))
+    room.run(room.host.delete(worker.spec))
 
 
 def test_preemption_is_told_before_the_end(room: Machines) -> None:
@@ -275,7 +275,7 @@ def test_preemption_is_told_before_the_end(room: Machines) -> None:
     assert room.call(worker._metadata.find, "instance/preempted") == "TRUE"
     with pytest.raises(ConnectionRefusedError):
         ask(room, worker, f"{INSTANCE}preempted")
-    room.run(room.host.delete(worker))
+    room.run(room.host.delete(worker.spec))
 
 
 def test_stopping_ends_waiting_requests(room: Machines) -> None:

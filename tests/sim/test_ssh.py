@@ -211,7 +211,7 @@ def test_other_host_key_is_refused_by_ssh(room: Machines, worker: Worker, tmp_pa
         f"[{imposter.spec.address}]:{room.ssh_port} ssh-ed25519 {worker.guest_attributes['hostkeys']['ssh-ed25519']}\n"
     )
     done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT_S, check=False)
-    room.run(room.host.delete(imposter))
+    room.run(room.host.delete(imposter.spec))
     assert done.returncode == 255
     assert b"Host key verification failed" in done.stderr
 

@@ -195,15 +195,15 @@ def test_changed_host_key_is_refused_by_who_trusts_the_guest_attributes(room: Ma
 def test_delete_removes_the_disk_even_with_read_only_folders(room: Machines, tmp_path: Path) -> None:
     worker = room.boot()
     room.ssh(worker, tmp_path, "mkdir -p a/b; touch a/b/c; chmod 500 a/b a")
-    room.run(room.host.delete(worker))
+    room.run(room.host.delete(worker.spec))
     assert list(worker.folder.parent.iterdir()) == []
-    room.run(room.host.delete(worker))  # nothing is left to do
+    room.run(room.host.delete(worker.spec))  # nothing is left to do
 
 
 def test_delete_after_preemption(room: Machines) -> None:
     worker = room.boot()
     room.run(worker.preempt())
-    room.run(room.host.delete(worker))
+    room.run(room.host.delete(worker.spec))
     assert not worker.folder.exists()
 
 

@@ -56,7 +56,7 @@ def test_no_process_survives_its_worker(room: Machines, escape: str, end: str) -
     pid, other = (read_pid(each.folder / "home/pid") for each in (worker, bystander))
     assert alive(pid)
     if end == "delete":
-        room.run(room.host.delete(worker))
+        room.run(room.host.delete(worker.spec))
     elif end == "close":
         room.run(room.host.close())
     else:
@@ -88,7 +88,7 @@ def test_processes_end_also_when_one_of_them_killed_or_stopped_the_init(room: Ma
         assert alive(pid)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(worker_init, "KILL_TIMEOUT_S", 1.0)
-            room.run(room.host.delete(worker))
+            room.run(room.host.delete(worker.spec))
         assert not alive(pid)
 
 

@@ -17,7 +17,9 @@ def boundary_of(content_type: str) -> bytes:
     boundary = message.get_param("boundary")
     if message.get_content_type() != "multipart/related" or not isinstance(boundary, str) or not boundary:
         raise parse_error(f"A multipart upload needs Content-Type multipart/related with a boundary: {content_type!r}")
-    return boundary.encode()
+    # gcloud puts it into single quotes, which Google takes for what they look like and RFC 2045 does not.
+    quoted = len(boundary) > 2 and boundary[0] == boundary[-1] == "'"
+    return (boundary[1:-1] if quoted else boundary).encode()
 
 
 class MultipartReader:
@@ -25,19 +27,24 @@ class MultipartReader:
 
     def __init__(self, chunks: AsyncIterator[bytes], boundary: bytes) -> None:
         self._chunks = chunks
-        self._delimiter = b"\r\n--" + boundary
-        # The first delimiter may stand at the very start, with no line before it.
-        self._buffer = bytearray(b"\r\n")
-        self._started = False
+        self._dashes = b"--" + boundary
+        self._newline = b""  # known after the first delimiter: gcloud ends its lines with LF alone
+        self._buffer = bytearray()
+
+    @property
+    def _delimiter(self) -> bytes:
+        return self._newline + self._dashes
 
     async def next_part(self) -> Message:
         """The headers of the next part. Raises GcsError 400 where there is none."""
-        if not self._started:
-            await self._until(self._delimiter, _MAX_HEADER_BYTES)
-            self._started = True
-        block = await self._until(b"\r\n\r\n", _MAX_HEADER_BYTES)
+        if not self._newline:
+            await self._until(self._dashes, _MAX_HEADER_BYTES)
+            while not self._buffer:
+                await self._more()
+            self._newline = b"\n" if self._buffer.startswith(b"\n") else b"\r\n"
+        block = await self._until(self._newline * 2, _MAX_HEADER_BYTES)
         headers = Message()
-        lines = block.decode("latin-1").split("\r\n")
+        lines = block.decode("latin-1").split(self._newline.decode())
         if lines[0].strip():
             raise parse_error("The multipart body has fewer parts than expected.")
         for line in lines[1:]:
