@@ -38,7 +38,7 @@ def main() -> int:
         say("Start a simulator of Cloud TPU, Cloud Storage and SSH workers")
         launcher(env, "sim", "start")
         say("Fine-tune Gemma 3 on 30 question/answer pairs: examples/gemma_genz/finetune.py")
-        subprocess.run([sys.executable, str(EXAMPLE), *sys.argv[1:]], env=env, check=True, cwd=folder)
+        subprocess.run([sys.executable, str(EXAMPLE), *sys.argv[1:]], env=env, check=True, cwd=EXAMPLE.parent)
         say("What is left: nodes of this platform, and processes once the simulator has stopped")
         launcher(env, "jobs")
         nodes = wait_until_gone(lambda: json.loads(launcher(env, "nodes", "list", "--json", show=False)))

@@ -128,13 +128,8 @@ def main() -> None:
         os.environ.setdefault("KERAS_BACKEND", "jax")
         result = finetune.local(*inputs)
     else:
-        job = finetune.with_options(**options).submit(*inputs)
-        try:
-            job.follow()
-            result, timeline = job.result(), job.timeline()
-        except KeyboardInterrupt:
-            job.cancel()  # without this the job would go on without us
-            raise SystemExit(130) from None
+        result = finetune.with_options(**options)(*inputs)
+        timeline = launcher.jobs(limit=1)[0].timeline()
     from show import show
 
     show(result, timeline)
