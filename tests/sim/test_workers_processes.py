@@ -191,4 +191,5 @@ def test_commands_inherit_neither_files_nor_ignored_signals(room: Machines, tmp_
     masks = {
         line.split(":")[0]: int(line.split()[1], 16) for line in status if line.startswith("Sig") and "/" not in line
     }
-    assert (masks["SigIgn"], masks["SigBlk"]) == (0, 0)
+    glibc = 0b11 << 31  # signals 32 and 33 are its own: a posix_spawn on the way here may leave them ignored
+    assert (masks["SigIgn"] & ~glibc, masks["SigBlk"]) == (0, 0)
