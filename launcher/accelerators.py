@@ -37,9 +37,6 @@ class Accelerator:
         """Memory of all chips together, in GiB."""
         return self.chips * self.hbm_gib_per_chip
 
-    def __str__(self) -> str:
-        return self.name
-
 
 @dataclass(frozen=True)
 class Price:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import re
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from launcher.errors import ConfigError
 from launcher.private_files import config_dir, create_private, read_private, write_private
 from launcher.records.paths import OWNER
+from launcher.setting_types import nearest
 
 __all__ = [
     "SIMULATOR",
@@ -121,8 +121,10 @@ def save_profile(profile: Profile, *, overwrite: bool = True) -> Path:
 
 def delete_profile(name: str) -> None:
     """Removes a saved profile; what it points to stays."""
-    read_profile(name)
-    _path(name).unlink()
+    try:
+        _path(name).unlink()
+    except FileNotFoundError:
+        raise ConfigError(_unknown(name)) from None
     if default_profile() == name:
         _default_file().unlink()
 
@@ -162,14 +164,13 @@ def _owner(profile: Profile) -> str:
 
 
 def _require_choice(interactive: bool, cloud_only: Sequence[str]) -> None:
-    if interactive and not cloud_only:
-        return
     if cloud_only:
         why = f"the call asks for {', '.join(cloud_only)}, which only a cloud has"
+    elif interactive:
+        return
     else:
         why = "this is no terminal, so nobody would see that it ran on a simulator"
-    saved = list_profiles()
-    pick = f"LAUNCHER_PROFILE={saved[0]} or " if saved else ""
+    pick = "".join(f"LAUNCHER_PROFILE={name} or " for name in list_profiles()[:1])
     raise ConfigError(
         f"No profile says where to run, and {why}. Choose with {pick}LAUNCHER_PROFILE=simulator, "
         'with profile="NAME" in @launcher.run, or once with: launcher profile use NAME'
@@ -195,7 +196,4 @@ def _default_file() -> Path:
 
 
 def _unknown(name: str) -> str:
-    names = (*list_profiles(), SIMULATOR)
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"There is no profile {name!r}.{hint} There are: {', '.join(names)}. See: launcher profile list"
+    return f"There is no profile {name!r}.{nearest(name, (*list_profiles(), SIMULATOR))} See: launcher profile list"

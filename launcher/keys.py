@@ -8,8 +8,6 @@ from pathlib import Path
 from launcher.config import config_dir, create_private, read_private
 from launcher.errors import ConfigError
 
-_COMMENT = "launcher"
-
 
 @dataclasses.dataclass(frozen=True)
 class KeyPair:
@@ -24,10 +22,8 @@ def key_pair(profile_name: str) -> KeyPair:
     path = config_dir() / "keys" / profile_name / "id_ed25519"
     data = read_private(path)
     if data is None:
-        create_private(path, _new_private_key())
-        data = read_private(path)
-    if data is None:
-        raise ConfigError(f"{path} vanished just after it was made. Try again.")
+        new = _new_private_key()
+        data = new if create_private(path, new) else read_private(path) or b""
     return KeyPair(path, _public(data, path))
 
 
@@ -58,4 +54,4 @@ def _public(private: bytes, path: Path) -> str:
     except (ValueError, TypeError) as exc:
         raise ConfigError(f"{path} is not a readable OpenSSH private key: {exc}. Move it away.") from exc
     encoded = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return f"{encoded.decode()} {_COMMENT}"
+    return f"{encoded.decode()} launcher"

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import ipaddress
 import json
 import re
 import tomllib
 import urllib.parse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from launcher.config import Profile
 from launcher.errors import ConfigError
 from launcher.records.paths import OWNER
+from launcher.setting_types import ZONE, nearest
 
+_BUCKET = "[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
 _PATTERNS = {
     # Ids are `<platform>-<job id>-a<attempt>-0`; Google takes 63 characters.
     "platform": (r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?", "2 to 20 of a-z, 0-9 and '-', beginning with a letter"),
     "project": (r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,61}[a-z0-9]", "a Google Cloud project id such as 'my-project-123'"),
-    "bucket": (r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", "a bucket's name without gs://"),
-    "control_bucket": (r"([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])?", "a bucket's name without gs://"),
+    "bucket": (_BUCKET, "a bucket's name without gs://"),
+    "control_bucket": (f"({_BUCKET})?", "a bucket's name without gs://"),
     "connect": (r"external|internal|iap", "'external', 'internal' or 'iap'"),
     "credentials": (r"default|anonymous", "'default' or 'anonymous'"),
     "owner": (f"({OWNER.pattern})?", "up to 31 of a-z, 0-9 and '-'"),
@@ -30,7 +30,6 @@ _PATTERNS = {
     "storage_endpoint": (r"https?://[^/\s?#]+/?", "a URL without a path, such as https://storage.googleapis.com"),
     "service_account": (r"(\S+@\S+)?", "a service account's e-mail address"),
 }
-_ZONE = re.compile(r"[a-z]+(-[a-z]+)+\d+-[a-z0-9]+")
 _REQUIRED = ("project", "zones", "bucket")
 
 
@@ -52,58 +51,42 @@ def parse(name: str, data: bytes, path: Path) -> Profile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path}: not valid TOML: {exc}.") from exc
     document.setdefault("platform", name)
-    fields = {f.name: f for f in dataclasses.fields(Profile) if f.name not in ("name", "simulated")}
-    problems = [f"{path}: {key}: {_no_such_key(key, list(fields))}" for key in document if key not in fields]
-    problems += [f"{path}: {key} is missing." for key in _REQUIRED if key not in document]
-    for key in fields:
-        if key in document:
-            problem = _CHECKS.get(key, _check_text)(key, document[key])
-            problems += [f"{path}: {key} = {document[key]!r}: {problem}."] if problem else []
-    problems = problems or [f"{path}: {problem}" for problem in _check_together(document)]
+    keys = [f.name for f in dataclasses.fields(Profile) if f.name not in ("name", "simulated")]
+    problems = [f"{path}: {key} is missing." for key in _REQUIRED if key not in document]
+    for key, value in document.items():
+        if key not in keys:
+            problems.append(f"{path}: {key}: no such key.{nearest(key, keys)}")
+        elif problem := _problem(key, value):
+            problems.append(f"{path}: {key} = {value!r}: {problem}.")
+    if not problems and document.get("credentials") != "anonymous":
+        problems = [
+            f"{path}: {key} = {document[key]!r}: credentials would be sent in the clear. "
+            'Use https, or credentials = "anonymous".'
+            for key in ("tpu_endpoint", "storage_endpoint")
+            if document.get(key, "").startswith("http://") and not _loopback(document[key])
+        ]
     if problems:
         raise ConfigError(problems)
     values: dict[str, Any] = document | {"zones": tuple(document["zones"])}
     return Profile(name=name, **values)
 
 
-def _no_such_key(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, 1)
-    return f"no such key, did you mean {near[0]}?" if near else f"no such key. There are: {', '.join(known)}."
-
-
-def _check_text(key: str, value: Any) -> str:
+def _problem(key: str, value: Any) -> str:
+    """What `value` must be, "" where it is that."""
+    if key == "zones":
+        if not isinstance(value, list) or not value or not all(isinstance(zone, str) for zone in value):
+            return 'must be a list of zones, such as ["us-central1-a"]'
+        wrong = [zone for zone in value if not ZONE.fullmatch(zone)]
+        return f"{wrong[0]!r} is not a zone's name, such as 'us-central1-a'" if wrong else ""
+    if key == "ssh_port":
+        right = type(value) is int and 1 <= value <= 65535
+        return "" if right else "must be a port number, 1 to 65535"
     if not isinstance(value, str):
         return "must be a string"
     if not value.isprintable():
         return "has control characters"
     pattern, words = _PATTERNS.get(key, (".*", ""))
     return "" if re.fullmatch(pattern, value) else f"must be {words}"
-
-
-def _check_zones(key: str, value: Any) -> str:
-    if not isinstance(value, list) or not value or not all(isinstance(zone, str) for zone in value):
-        return 'must be a list of zones, such as ["us-central1-a"]'
-    wrong = [zone for zone in value if not _ZONE.fullmatch(zone)]
-    return f"{wrong[0]!r} is not a zone's name, such as 'us-central1-a'" if wrong else ""
-
-
-def _check_port(key: str, value: Any) -> str:
-    right = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65535
-    return "" if right else "must be a port number, 1 to 65535"
-
-
-_CHECKS: dict[str, Callable[[str, Any], str]] = {"zones": _check_zones, "ssh_port": _check_port}
-
-
-def _check_together(document: dict[str, Any]) -> list[str]:
-    """What keys mean for each other: credentials are only sent where nobody on the way can read them."""
-    if document.get("credentials", "default") == "anonymous":
-        return []
-    return [
-        f'{key} = {document[key]!r}: credentials would be sent in the clear. Use https, or credentials = "anonymous".'
-        for key in ("tpu_endpoint", "storage_endpoint")
-        if key in document and document[key].startswith("http://") and not _loopback(document[key])
-    ]
 
 
 def _loopback(url: str) -> bool:

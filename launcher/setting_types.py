@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_ZONE = re.compile(r"[a-z]+(-[a-z]+)+\d+-[a-z0-9]+")
+ZONE = re.compile(r"[a-z]+(-[a-z]+)+\d+-[a-z0-9]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
@@ -33,7 +34,7 @@ def texts(value: Any) -> tuple[str, ...]:
 def zones(value: Any) -> tuple[str, ...]:
     found = texts(value)
     for zone in found:
-        if not _ZONE.fullmatch(zone):
+        if not ZONE.fullmatch(zone):
             raise ValueError(f"has {zone!r}, which is no zone's name such as 'us-central1-a'")
     if not found:
         raise ValueError("must name at least one zone")
@@ -49,15 +50,15 @@ def flag(value: Any) -> bool:
 
 
 def seconds(value: Any) -> float:
-    found = seconds_or_zero(value)
-    if found == 0:
+    found = _number(value)
+    if found <= 0:
         raise ValueError("must be more than 0 seconds")
     return found
 
 
 def seconds_or_zero(value: Any) -> float:
     found = _number(value)
-    if not 0 <= found < math.inf:
+    if found < 0:
         raise ValueError("must be a number of seconds, 0 or more")
     return found
 
@@ -112,7 +113,7 @@ def _number(value: Any) -> float:
         found = float(value)
     except (ValueError, OverflowError) as exc:
         raise ValueError("must be a number") from exc
-    if math.isnan(found) or math.isinf(found):
+    if not math.isfinite(found):
         raise ValueError("must be a finite number")
     return found
 
@@ -121,3 +122,10 @@ def _table(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise ValueError("must be a table of strings")
     return dict(value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the right one, or all there are."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, 1)
+    return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(names)}."

@@ -12,6 +12,7 @@ from typing import Any
 from launcher import setting_types as types
 from launcher.accelerators import Accelerator, parse
 from launcher.errors import ConfigError
+from launcher.setting_types import nearest
 
 __all__ = ["OPTIONS", "Settings", "resolve"]
 
@@ -44,8 +45,8 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class _Option:
-    """One setting. read: its value from what was given, ValueError with what it must be. Which sources may
-    give it: the decorator (`call`), LAUNCHER_<NAME> (`environment`), [tool.launcher] (`project`)."""
+    """read: the value from what was given, ValueError with what it must be. Which sources may give it: the
+    decorator (`call`), LAUNCHER_<NAME> (`environment`), [tool.launcher] (`project`)."""
 
     read: Callable[[Any], Any]
     call: bool = True
@@ -103,39 +104,29 @@ def resolve(values: Mapping[str, Any], project_root: Path | None = None) -> Sett
     No network and no profile is needed. Raises one ConfigError with every problem.
     """
     problems: list[str] = []
-    given: dict[str, tuple[str, Any]] = {}
-    for source in (_project(project_root, problems), _environment(problems), _call(values, problems)):
-        given |= source
+    # Every value with where it was given; later sources win.
+    given = _project(project_root, problems) | _environment(problems) | _call(values, problems)
     chosen: dict[str, Any] = {}
     for name, (where, value) in given.items():
         try:
             chosen[name] = _TABLE[name].read(value)
         except ValueError as exc:
-            shown = "" if name == "env" else f" = {value!r}"  # its values may be somebody's secrets
+            shown = "" if name in ("env", "dependencies") else f" = {value!r}"  # they may hold somebody's secrets
             problems.append(f"{where}{shown}: {name} {exc}.")
-    accelerator = _accelerator(chosen, given, problems)
-    _check_together(chosen, given, problems)
+    places = {name: where for name, (where, _) in given.items()}
+    accelerator = _accelerator(chosen, places, problems)
+    _check_together(chosen, places, problems)
     if problems or accelerator is None:
         raise ConfigError(problems)
-    return _settings(chosen, accelerator)
-
-
-def _settings(chosen: dict[str, Any], accelerator: Accelerator) -> Settings:
-    asked = tuple(name for name in _CLOUD_ONLY if chosen.get(name))
-    kept = {field.name for field in dataclasses.fields(Settings)} & chosen.keys() - {"accelerator"}
-    fields: dict[str, Any] = {name: chosen[name] for name in kept}
-    fields.setdefault("runtime_version", accelerator.default_runtime_version)
-    return Settings(accelerator=accelerator, zones=chosen.get("zone", ()), cloud_only=asked, **fields)
+    fields = {field.name: chosen[field.name] for field in dataclasses.fields(Settings) if field.name in chosen}
+    fields |= {"accelerator": accelerator, "zones": chosen.get("zone", ())}
+    fields["cloud_only"] = tuple(name for name in _CLOUD_ONLY if chosen.get(name))
+    return Settings(**{"runtime_version": accelerator.default_runtime_version} | fields)
 
 
 def _call(values: Mapping[str, Any], problems: list[str]) -> dict[str, tuple[str, Any]]:
-    found = {}
-    for name, value in values.items():
-        if name not in OPTIONS:
-            problems.append(f"@launcher.run: unknown option {name!r}.{_nearest(name, OPTIONS)}")
-        elif value is not None:
-            found[name] = (f"@launcher.run: {name}", value)
-    return found
+    problems += [f"@launcher.run: unknown option {k!r}.{nearest(k, OPTIONS)}" for k in values if k not in OPTIONS]
+    return {k: (f"@launcher.run: {k}", v) for k, v in values.items() if k in OPTIONS and v is not None}
 
 
 def _environment(problems: list[str]) -> dict[str, tuple[str, Any]]:
@@ -148,24 +139,24 @@ def _environment(problems: list[str]) -> dict[str, tuple[str, Any]]:
 
 
 def _project(root: Path | None, problems: list[str]) -> dict[str, tuple[str, Any]]:
-    import tomllib
-
     path = root / "pyproject.toml" if root is not None else None
     if path is None or not path.is_file():
         return {}
+    import tomllib
+
     try:
-        with path.open("rb") as file:
-            table = tomllib.load(file).get("tool", {}).get("launcher", {})
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("launcher", {})
+        entries = dict(table)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         problems.append(f"{path}: not valid TOML: {exc}.")
         return {}
-    found = {}
+    except (AttributeError, TypeError, ValueError):
+        problems.append(f"{path}: [tool.launcher] must be a table.")
+        return {}
     allowed = [name for name, option in _TABLE.items() if option.project]
-    for key, value in table.items():
+    for key in [key for key in entries if key not in allowed]:
         place = f"{path} [tool.launcher] {key}"
-        if key in allowed:
-            found[key] = (place, value)
-        elif key in _NEVER_IN_PROJECT:
+        if key in _NEVER_IN_PROJECT:
             problems.append(
                 f"{place}: a project file may not say where code and data are sent. Remove it; that belongs in "
                 "your profile: launcher profile"
@@ -173,40 +164,35 @@ def _project(root: Path | None, problems: list[str]) -> dict[str, tuple[str, Any
         elif key in _TABLE:
             problems.append(f"{place}: this is set in the decorator only: @launcher.run({key}=...).")
         else:
-            problems.append(f"{place}: no such setting.{_nearest(key, allowed)}")
-    return found
+            problems.append(f"{place}: no such setting.{nearest(key, allowed)}")
+    return {key: (f"{path} [tool.launcher] {key}", value) for key, value in entries.items() if key in allowed}
 
 
-def _accelerator(chosen: dict[str, Any], given: dict[str, tuple[str, Any]], problems: list[str]) -> Accelerator | None:
-    if "accelerator" in given and "accelerator" not in chosen:
+def _accelerator(chosen: dict[str, Any], places: dict[str, str], problems: list[str]) -> Accelerator | None:
+    if "accelerator" in places and "accelerator" not in chosen:
         return None  # told already
     try:
         found = parse(chosen.get("accelerator", "v5litepod-1"))
     except ConfigError as exc:
-        problems += [f"{given['accelerator'][0]}: {problem}" for problem in exc.problems]
+        problems += [f"{places['accelerator']}: {problem}" for problem in exc.problems]
         return None
     if found.hosts > 1:
         problems.append(
-            f"{given['accelerator'][0]} = {found.name!r} has {found.hosts} hosts; more than one comes with a "
+            f"{places['accelerator']} = {found.name!r} has {found.hosts} hosts; more than one comes with a "
             "later version. Use one with a single host, such as 'v5litepod-8' or 'v6e-8'."
         )
     return found
 
 
-def _check_together(chosen: dict[str, Any], given: dict[str, tuple[str, Any]], problems: list[str]) -> None:
+def _check_together(chosen: dict[str, Any], places: dict[str, str], problems: list[str]) -> None:
     for name, neutral in _LATER.items():
         if name in chosen and chosen[name] not in neutral:
-            problems.append(f"{given[name][0]} = {chosen[name]!r}: {name} comes with a later version. Leave it out.")
+            problems.append(f"{places[name]} = {chosen[name]!r}: {name} comes with a later version. Leave it out.")
     if len(chosen.get("zone", ())) > 1:
-        problems.append(f"{given['zone'][0]}: trying several zones in turn comes with a later version. Give one.")
+        problems.append(f"{places['zone']}: trying several zones in turn comes with a later version. Give one.")
     limit, lifetime = chosen.get("timeout_s"), chosen.get("max_lifetime_s")
     if limit is not None and lifetime is not None and limit > lifetime:
         problems.append(
-            f"{given['timeout_s'][0]} = {limit:g} is longer than max_lifetime_s = {lifetime:g}: the node would be "
+            f"{places['timeout_s']} = {limit:g} is longer than max_lifetime_s = {lifetime:g}: the node would be "
             "gone before the job's time is up. Raise max_lifetime_s or lower timeout_s."
         )
-
-
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(known)}."

@@ -92,12 +92,10 @@ def check_installed() -> None:
 
 def _start() -> None:
     check_installed()
-    source = str(Path(__file__).parents[1])
-    python_path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), source]))
-    # -P and "/": a file of the user's named like a standard module must not be imported. A file, as a pipe
-    # would stay open for as long as the simulator runs.
+    python_path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(Path(__file__).parents[1])]))
+    # -P and "/": a file of the user's named like a standard module must not be imported.
     command = [sys.executable, "-P", "-m", "launcher.sim", "start", "--idle-exit-s", str(IDLE_EXIT_S)]
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as output:  # a pipe would stay open for as long as the simulator runs
         try:
             ended = subprocess.run(
                 [*command, "--dir", str(state_dir())],

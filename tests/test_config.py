@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from pathlib import Path
 
@@ -62,11 +63,11 @@ class TestFolder:
             load_profile("work")
 
     def test_a_file_in_its_place(self, folder: Path) -> None:
-        folder.write_text("")
-        with pytest.raises(ConfigError, match="not a folder"):
-            config.config_dir(create=False)
-        with pytest.raises(ConfigError, match="is a file"):
+        folder.touch(0o600)
+        with pytest.raises(ConfigError, match="Move away what is there"):
             config.config_dir()
+        with pytest.raises(ConfigError, match="cannot be read: Not a directory"):
+            read_profile("work")
 
     def test_where_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("LAUNCHER_CONFIG_DIR")
@@ -86,6 +87,16 @@ class TestFolder:
         write_private(path, b"three")
         assert read_private(path) == b"three"
         assert [each.name for each in path.parent.iterdir()] == ["b"]
+
+    def test_a_write_that_fails_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        for write in (write_private, create_private):
+            with pytest.raises(ConfigError, match="No space left"):
+                write(tmp_path / "a", b"one")
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestProfiles:
@@ -136,6 +147,13 @@ class TestProfiles:
         with pytest.raises(ConfigError, match="Profile name"):
             read_profile(name)
 
+    def test_a_broken_one_can_be_deleted(self, folder: Path) -> None:
+        path = write_profile(folder, "project = \n")
+        config.delete_profile("work")
+        assert not path.exists()
+        with pytest.raises(ConfigError, match="no profile 'work'"):
+            config.delete_profile("work")
+
     def test_the_simulators_name_is_taken(self) -> None:
         with pytest.raises(ConfigError, match="built in"):
             save_profile(dataclasses.replace(WORK, name="simulator"))
@@ -152,7 +170,7 @@ class TestProfiles:
         assert all(str(path) in problem for problem in problems)
         for words in (
             "project = 'My Project'",
-            "buckett: no such key, did you mean bucket?",
+            "buckett: no such key. Did you mean 'bucket'?",
             "bucket is missing",
             "'us-central1' is not a zone's name",
             "ssh_port = 70000",

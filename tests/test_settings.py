@@ -110,7 +110,7 @@ class TestProblems:
             "LAUNCHER_WAIT_TIMEOUT_S = 'soon': wait_timeout_s must be a number",
             f"{root / 'pyproject.toml'} [tool.launcher] bucket: a project file may not say",
             "[tool.launcher] acelerator: no such setting. Did you mean 'accelerator'?",
-            "[tool.launcher] timeout_s = -1: timeout_s must be a number of seconds",
+            "[tool.launcher] timeout_s = -1: timeout_s must be more than 0 seconds",
             "retries comes with a later version",
             "unknown option 'timeoutt_s'. Did you mean 'timeout_s'?",
         ):
@@ -133,6 +133,10 @@ class TestProblems:
 
     def test_a_project_file_that_is_broken(self, tmp_path: Path) -> None:
         assert "pyproject.toml: not valid TOML" in problems({}, project(tmp_path, "x ="))
+
+    def test_a_project_file_whose_table_is_none(self, tmp_path: Path) -> None:
+        (tmp_path / "pyproject.toml").write_text("[tool]\nlauncher = 3\n")
+        assert "[tool.launcher] must be a table" in problems({}, tmp_path)
 
     @pytest.mark.parametrize(
         "values",

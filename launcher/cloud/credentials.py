@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
-import threading
 from typing import TYPE_CHECKING, Any
 
 from launcher.cloud.retry import LOGIN
@@ -13,20 +13,14 @@ from launcher.errors import ConfigError
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _USERINFO = "https://openidconnect.googleapis.com/v1/userinfo"
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
-_lock = threading.Lock()
-
-
-def load(kind: str) -> Credentials:
-    """`default`: Application Default Credentials (ConfigError where there are none); `anonymous`: none."""
-    with _lock:
-        return _load(kind)
 
 
 @functools.cache
-def _load(kind: str) -> Credentials:
+def load(kind: str) -> Credentials:
+    """`default`: Application Default Credentials (ConfigError where there are none); `anonymous`: none."""
     if kind == "anonymous":
         from google.auth.credentials import AnonymousCredentials
 
@@ -34,8 +28,10 @@ def _load(kind: str) -> Credentials:
     import google.auth
     from google.auth.exceptions import DefaultCredentialsError
 
+    # Without a handler Python would print its warning that no project is set: the profile names it.
+    logging.getLogger("google.auth").addHandler(logging.NullHandler())
     try:
-        credentials, _ = google.auth.default(scopes=[SCOPE])
+        credentials, _ = google.auth.default(scopes=[_SCOPE])
     except DefaultCredentialsError as exc:
         detail = str(exc).splitlines()[0].rstrip(".")
         raise ConfigError(f"No usable Google credentials on this machine: {detail}. Run: {LOGIN}") from exc
@@ -44,34 +40,30 @@ def _load(kind: str) -> Credentials:
 
 def member(credentials: Any) -> str:
     """Who calls, as IAM spells it (`user:a@b.c`), as far as the credentials tell without a network."""
-    service = getattr(credentials, "service_account_email", None)
-    if isinstance(service, str) and _EMAIL.fullmatch(service):
-        return f"serviceAccount:{service}"
-    account = getattr(credentials, "account", None)
-    return f"user:{account}" if isinstance(account, str) and _EMAIL.fullmatch(account) else ""
+    for kind, attribute in (("serviceAccount", "service_account_email"), ("user", "account")):
+        email = getattr(credentials, attribute, None)
+        if isinstance(email, str) and _EMAIL.fullmatch(email):
+            return f"{kind}:{email}"
+    return ""
 
 
 def account(kind: str) -> str:
     """The e-mail address of whoever calls; asks Google where the credentials do not say it.
 
-    "" where nobody can tell: anonymous credentials, no network, or a token without the e-mail scope.
+    "" where nobody can tell: anonymous credentials, no network, or a login without the e-mail scope.
     """
     credentials = load(kind)
     known = member(credentials)
-    if known:
+    if known or kind == "anonymous":
         return known.partition(":")[2]
-    if kind == "anonymous":
-        return ""
     import requests
     from google.auth.exceptions import GoogleAuthError
     from google.auth.transport.requests import AuthorizedSession, Request
 
     try:
-        if hasattr(credentials, "service_account_email"):  # Compute Engine: known after the first token
-            credentials.refresh(Request())  # type: ignore[no-untyped-call]  # google-auth is partly untyped
-            known = member(credentials)
-            if known:
-                return known.partition(":")[2]
+        credentials.refresh(Request())  # type: ignore[no-untyped-call]  # google-auth is partly untyped
+        if known := member(credentials):  # Compute Engine: known after the first token
+            return known.partition(":")[2]
         answer = AuthorizedSession(credentials).get(_USERINFO, timeout=10)  # type: ignore[no-untyped-call]
         email = answer.json().get("email", "") if answer.ok else ""
     except (GoogleAuthError, requests.RequestException):

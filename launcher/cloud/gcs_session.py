@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import threading
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from launcher.cloud import credentials as _credentials
@@ -31,16 +30,10 @@ class GcsSession:
         self._credentials_kind = credentials
         self._clock = clock
         self._timeout_s = timeout_s
-        self._lock = threading.Lock()
-
-    @property
-    def client(self) -> Any:
-        """The google.cloud.storage client."""
-        with self._lock:
-            return self._client
 
     @functools.cached_property
-    def _client(self) -> Any:
+    def client(self) -> Any:
+        """The google.cloud.storage client. Two threads may make two of them at first; either works."""
         from google.cloud.storage import Client
         from requests.adapters import HTTPAdapter
 
@@ -52,43 +45,21 @@ class GcsSession:
         # It would ask for the bucket's metadata in a thread of its own, for traces that nobody collects here,
         # with a permission (storage.buckets.get) that nothing else here needs.
         client._bucket_metadata_cache = None
+        client._http.trust_env = self.endpoint.startswith("https:")  # no proxy leads to a simulator
         client._http.mount(f"{self.endpoint}/", HTTPAdapter(pool_maxsize=_CONNECTIONS))
         return client
 
-    def upload_url(self) -> str:
-        return f"{self.endpoint}/upload/storage/v1/b/{self.bucket}/o"
+    def blob(self, name: str) -> Any:
+        return self.client.bucket(self.bucket).blob(name)
 
-    def media_url(self, name: str) -> str:
-        quoted = urllib.parse.quote(name, safe="")
-        return f"{self.endpoint}/download/storage/v1/b/{self.bucket}/o/{quoted}"
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        query: Mapping[str, str] | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        data: bytes | None = None,
-        stream: bool = False,
-        accept: tuple[int, ...] = (),
-    ) -> Any:
+    def request(self, method: str, url: str, *, accept: tuple[int, ...] = (), **options: Any) -> Any:
         """A requests.Response with a 2xx status or one of `accept`; other answers raise google's exceptions.
 
         The client's own methods do not show the headers of an answer, of which records need the Date.
         """
         from google.api_core.exceptions import from_http_status
 
-        answer = self.client._http.request(
-            method,
-            url,
-            params=dict(query or {}),
-            headers=dict(headers or {}),
-            data=data,
-            stream=stream,
-            timeout=REQUEST_TIMEOUT_S,
-            allow_redirects=False,
-        )
+        answer = self.client._http.request(method, url, timeout=REQUEST_TIMEOUT_S, allow_redirects=False, **options)
         if 200 <= answer.status_code < 300 or answer.status_code in accept:
             return answer
         with answer:
@@ -96,31 +67,26 @@ class GcsSession:
                 answer.status_code, answer.text, response=answer
             )
 
+    def get_media(self, name: str, *, accept: tuple[int, ...] = (), generation: str = "", **options: Any) -> Any:
+        """The answer with an object's bytes, of one generation where it is given."""
+        url = f"{self.endpoint}/download/storage/v1/b/{self.bucket}/o/{urllib.parse.quote(name, safe='')}"
+        query = {"alt": "media"} | ({"generation": generation} if generation else {})
+        return self.request("GET", url, accept=accept, params=query, **options)
+
     def call(self, function: Callable[[], T], about: Call) -> T:
         """`function()` with retries; our errors."""
         deadline = Deadline(self._clock, self._timeout_s)
         return with_retries(function, about, clock=self._clock, deadline=deadline)
 
-    def absent_is_none(self, function: Callable[[], T], about: Call) -> T | None:
+    def find(self, function: Callable[[], T], about: Call) -> T | None:
         """As `call`; None where the object is not there. Raises NotFound where the bucket is not."""
         try:
             return self.call(function, about)
         except NotFound as exc:
-            text = str(exc)
-            if "bucket does not exist" not in text and ("No such object" in text or self._bucket_exists()):
-                return None
-            raise
-
-    def _bucket_exists(self) -> bool:
-        about = self.about("looking at", "", "storage.objects.list")
-        try:  # storage.buckets.get would be a permission that nothing else here needs
-            self.call(
-                lambda: list(self.client.list_blobs(self.bucket, page_size=1, max_results=1, retry=None)),
-                about,
-            )
-        except NotFound:
-            return False
-        return True
+            if "No such object" not in str(exc):  # a listing tells: it is a 404 for the bucket only
+                options = {"max_results": 1, "timeout": REQUEST_TIMEOUT_S, "retry": None}
+                self.call(lambda: list(self.client.list_blobs(self.bucket, **options)), about)
+            return None
 
     def about(self, action: str, name: str, permission: str) -> Call:
         return Call(

@@ -41,6 +41,8 @@ _SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 _REQUEST_LINE = re.compile(r"^[A-Z]+ https?://\S+: ")
 _CALLER = re.compile(r"^(\S+@\S+) does not have ([a-z]+\.[\w.]+) access")
 _DENIED = re.compile(r"[Pp]ermission '?([a-z]+\.[\w.]+)'? denied")
+# google.rpc.Code to HTTP status; ABORTED (10) is another operation under way: it passes.
+_HTTP_OF_CODE = {3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 503, 11: 400, 13: 500, 14: 503, 16: 401}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Call:
     """What was asked of Google, for messages.
 
     action: `creating queued resource x`; permission: the one that the call needs; member: who calls
-    (`user:a@b.c`), "" where unknown; grant: the command that gives the permission, with {member} in it;
-    capacity: whether code 8 can mean that there is no hardware (else it is a rate limit).
+    (`user:a@b.c`), "" where unknown; grant: the command that gives the permission, with {member} in it; missing:
+    what to do on 404; capacity: whether the answer can be that there is no hardware.
     """
 
     action: str
@@ -59,7 +61,7 @@ class Call:
     permission: str = ""
     member: str = ""
     grant: str = ""
-    missing: str = ""  # what to do where `resource` was not found
+    missing: str = ""
     capacity: bool = False
 
 
@@ -80,31 +82,9 @@ class Deadline:
 
 def classify_failure(error_code: int, reason: str) -> type[CloudError]:
     """Which error a google.rpc.Code with this text is, of an operation or of a FAILED queued resource."""
-    if error_code == 8:
-        if _CAPACITY.search(reason):
-            return OutOfCapacity
-        if _RATE.search(reason):
-            return Unavailable
-        return QuotaExceeded if _QUOTA.search(reason) else OutOfCapacity
-    if error_code == 7:
-        return ApiDisabled if _DISABLED.search(reason) else PermissionDenied
     if error_code in (4, 9) and _EXPIRED.search(reason):  # waited until valid_for_s without any hardware
         return OutOfCapacity
-    if error_code and _CAPACITY.search(reason):  # also seen as 9, 13 and 14
-        return OutOfCapacity
-    by_code: dict[int, type[CloudError]] = {
-        3: InvalidRequest,
-        4: Unavailable,
-        5: NotFound,
-        6: Conflict,
-        9: InvalidRequest,
-        10: Unavailable,
-        11: InvalidRequest,
-        13: Unavailable,
-        14: Unavailable,
-        16: PermissionDenied,
-    }
-    return by_code.get(error_code, CloudError)
+    return _kind(_HTTP_OF_CODE.get(error_code, 0), reason, capacity=True)
 
 
 def foreign_errors() -> tuple[type[Exception], ...]:
@@ -121,25 +101,25 @@ def foreign_errors() -> tuple[type[Exception], ...]:
 def map_error(exc: Exception, call: Call) -> CloudError:
     """One foreign exception as ours: the most specific class, with culprit, place and fix."""
     from google.api_core.exceptions import GoogleAPICallError
-    from google.auth.exceptions import GoogleAuthError, RefreshError
+    from google.auth.exceptions import InvalidOperation, RefreshError
 
     if isinstance(exc, GoogleAPICallError) and exc.code is not None:
-        text, reason = _said(exc)
-        return _from_status(int(exc.code), text, reason, call)
+        return _answered(exc, call)
+    # The query of a url can hold an upload's session, with which anybody could write in our name.
+    said = re.sub(r"\?[^\s'\")]*", "", (str(exc).strip().splitlines() or [""])[0]) or type(exc).__name__
     if isinstance(exc, RefreshError) and not exc.retryable:
-        return PermissionDenied(f"{call.action}: the credentials are no longer accepted: {exc}. Run: {LOGIN}")
-    if isinstance(exc, GoogleAuthError) and type(exc).__name__ == "InvalidOperation":
-        # Anonymous credentials cannot be refreshed, which google-auth tries on a 401.
+        return PermissionDenied(f"{call.action}: the credentials are no longer accepted: {said}. Run: {LOGIN}")
+    if isinstance(exc, InvalidOperation):  # a 401 makes google-auth refresh, which anonymous credentials cannot
         return PermissionDenied(
             f"{call.action}: {call.resource} wants credentials, the profile says credentials = "
             '"anonymous". Set credentials = "default" in the profile.'
         )
     if "CERTIFICATE_VERIFY_FAILED" in str(exc):
         return CloudError(
-            f"{call.action}: {_first_line(exc)}. Where a company's proxy re-signs traffic, name its "
+            f"{call.action}: {said}. Where a company's proxy re-signs traffic, name its "
             "certificates with REQUESTS_CA_BUNDLE=FILE."
         )
-    return Unavailable(f"{call.action}: {_first_line(exc)}. Check the network, then try again.")
+    return Unavailable(f"{call.action}: {said.rstrip('.')}. Check the network, then try again.")
 
 
 def with_retries(function: Callable[[], T], call: Call, *, clock: Clock, deadline: Deadline) -> T:
@@ -157,64 +137,70 @@ def with_retries(function: Callable[[], T], call: Call, *, clock: Clock, deadlin
             error = map_error(exc, call)
             if not isinstance(error, Unavailable) or deadline.expired:
                 raise error from exc
-        wait_s = pause_s * random.uniform(0.5, 1.0)
-        clock.wait(min(wait_s, deadline.remaining()))
+        clock.wait(min(pause_s * random.uniform(0.5, 1.0), deadline.remaining()))
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
 
-def _said(exc: Any) -> tuple[str, str]:
-    """Google's own words and the ErrorInfo reason of a GoogleAPICallError."""
-    fallback = _REQUEST_LINE.sub("", exc.message or "").strip() or type(exc).__name__
+def _kind(status: int, text: str, reason: str = "", *, capacity: bool) -> type[CloudError]:
+    """Which of our errors an HTTP status with Google's words and ErrorInfo reason is."""
+    if status == 403 and (reason == "SERVICE_DISABLED" or _DISABLED.search(text)):
+        return ApiDisabled
+    if capacity and status not in (0, 401, 403) and _CAPACITY.search(text):  # seen with 429, 400, 500 and 503
+        return OutOfCapacity
+    if status in (403, 429) and (reason == "RATE_LIMIT_EXCEEDED" or _RATE.search(text)):
+        return Unavailable
+    if (status == 403 or (status == 429 and capacity)) and _QUOTA.search(text):
+        return QuotaExceeded
+    if status == 429 and capacity:
+        return OutOfCapacity
+    if status in (408, 429, 499) or status >= 500:
+        return Unavailable
+    by_status = {401: PermissionDenied, 403: PermissionDenied, 404: NotFound, 409: Conflict, 412: Conflict}
+    return by_status.get(status, InvalidRequest if 400 <= status < 500 else CloudError)
+
+
+def _answered(exc: Any, call: Call) -> CloudError:
+    """A GoogleAPICallError with its HTTP status as ours, with advice."""
+    text = _REQUEST_LINE.sub("", exc.message or "").strip() or type(exc).__name__
+    reason, name = str(exc.reason or ""), ""
     try:
         error = exc.response.json()["error"]
-        details = [detail for detail in error.get("details", ()) if "reason" in detail]
-        return str(error["message"]), str(details[0]["reason"]) if details else str(exc.reason or "")
+        text, name = str(error["message"]), str(error.get("status", ""))
+        reason = str(next((each["reason"] for each in error.get("details", ()) if "reason" in each), reason))
     except (AttributeError, KeyError, TypeError, ValueError):  # no answer, or none of Google's shape
-        return fallback, str(exc.reason or "")
-
-
-def _from_status(status: int, text: str, reason: str, call: Call) -> CloudError:
+        pass
+    status = int(exc.code)
+    kind = _kind(status, text, reason, capacity=call.capacity)
+    if name == "ABORTED" and kind is Conflict:  # "unable to queue the operation": another one is under way
+        kind = Unavailable
     said = f"{call.action}: Google says: {text.rstrip('.')}."
-    if status == 401:
-        return PermissionDenied(f"{said} The credentials were not accepted. Run: {LOGIN}")
-    if status == 403 and (reason == "SERVICE_DISABLED" or _DISABLED.search(text)):
+    return kind(f"{said} {_advice(kind, status, text, call)}".rstrip())
+
+
+def _advice(kind: type[CloudError], status: int, text: str, call: Call) -> str:
+    if kind is PermissionDenied:
+        return f"The credentials were not accepted. Run: {LOGIN}" if status == 401 else _grant(text, call)
+    if kind is ApiDisabled:
         found = _SERVICE.search(text)
-        service = found.group(1) if found else call.service
         project = f" --project {call.project}" if call.project else ""
-        return ApiDisabled(f"{said} Enable the API: gcloud services enable {service}{project}")
-    if status in (403, 429) and (_RATE.search(text) or reason == "RATE_LIMIT_EXCEEDED"):
-        return Unavailable(said)
-    if status == 403 and _QUOTA.search(text):
-        return _exhausted(QuotaExceeded, said, call)
-    if status == 403:
-        return _denied(said, text, call)
-    if status == 404:
-        return NotFound(f"{said} {call.missing}".rstrip())
-    if status in (409, 412):
-        return Conflict(said)
-    if status == 429 and call.capacity:
-        return _exhausted(classify_failure(8, text), said, call)
-    if status == 429 or status in (408, 499) or status >= 500:
-        late = classify_failure(14, text) if call.capacity else Unavailable
-        return _exhausted(late, said, call)
-    if 400 <= status < 500:
-        return InvalidRequest(f"{said} This concerns {call.resource}.")
-    return CloudError(f"{said} (HTTP {status})")
-
-
-def _exhausted(kind: type[CloudError], said: str, call: Call) -> CloudError:
-    if kind is OutOfCapacity:
-        return OutOfCapacity(f"{said} Name other zones (zone=[...]), another accelerator, or try later.")
+        return f"Enable the API: gcloud services enable {found.group(1) if found else call.service}{project}"
     if kind is QuotaExceeded:
         where = f"?project={call.project}" if call.project else ""
-        return QuotaExceeded(
-            f"{said} Ask for more at https://console.cloud.google.com/iam-admin/quotas{where}, "
+        return (
+            f"Ask for more at https://console.cloud.google.com/iam-admin/quotas{where}, "
             "or use a zone where you have quota."
         )
-    return kind(said)
+    fixed = {
+        OutOfCapacity: "Name other zones (zone=[...]), another accelerator, or try later.",
+        NotFound: call.missing,
+        InvalidRequest: f"This concerns {call.resource}.",
+        CloudError: f"(HTTP {status})",
+    }
+    return fixed.get(kind, "")
 
 
-def _denied(said: str, text: str, call: Call) -> PermissionDenied:
+def _grant(text: str, call: Call) -> str:
+    """Who lacks which permission on what, and the command that gives it."""
     caller = _CALLER.search(text)
     named = _DENIED.search(text)
     permission = named.group(1) if named else caller.group(2) if caller else call.permission
@@ -222,11 +208,6 @@ def _denied(said: str, text: str, call: Call) -> PermissionDenied:
     if caller:
         kind = "serviceAccount" if caller.group(1).endswith(".gserviceaccount.com") else "user"
         member = f"{kind}:{caller.group(1)}"
-    lacks = f" {member or 'The account in use'} lacks {permission} on {call.resource}." if permission else ""
+    lacks = f"{member or 'The account in use'} lacks {permission} on {call.resource}." if permission else ""
     grant = f" Whoever administers it can grant it: {call.grant.format(member=member or 'user:YOU')}"
-    return PermissionDenied(f"{said}{lacks}{grant if call.grant else ''}")
-
-
-def _first_line(exc: Exception) -> str:
-    lines = str(exc).strip().splitlines()
-    return (lines[0] if lines else type(exc).__name__).rstrip(".")
+    return f"{lacks}{grant if call.grant else ''}"

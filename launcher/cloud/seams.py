@@ -52,7 +52,7 @@ class ObjectStore(RecordStore, Protocol):
     def stat(self, name: str) -> ObjectInfo | None:
         """Metadata, or None where there is no such object (404 of the object, never of the bucket)."""
 
-    def upload(self, name: str, source: BinaryIO, size: int, crc32c: str = "") -> bool:
+    def upload(self, name: str, source: BinaryIO, size: int, crc32c: str) -> bool:
         """Streams `size` bytes with ifGenerationMatch=0. False when the object exists already (412)."""
 
     def download(self, name: str, target: BinaryIO, start: int = 0) -> int | None:
@@ -108,12 +108,7 @@ class Node:
     name: str
     state: str
     endpoints: tuple[Endpoint, ...] = ()
-    queued_resource: str = ""
     accelerator: str = ""
-    labels: dict[str, str] = dataclasses.field(default_factory=dict)
-    health: str = ""
-    create_time: float = 0.0
-    spot: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +130,7 @@ class NodeService(Protocol):
     def list_queued_resources(self, zone: str) -> Iterator[QueuedResource]: ...
 
     def delete_queued_resource(self, zone: str, queued_resource: str) -> None:
-        """Asks for deletion with force=true, its nodes included. 404 is success."""
+        """Asks for deletion with force=true, its nodes included. Gone or under way already is success."""
 
     def get_node(self, zone: str, node: str) -> Node | None: ...
 
@@ -143,8 +138,6 @@ class NodeService(Protocol):
 
     def guest_attributes(self, zone: str, node: str) -> tuple[GuestAttributes, ...]:
         """Of every worker, in order; a worker that published none has no host keys."""
-
-    def accelerator_types(self, zone: str) -> tuple[str, ...]: ...
 
 
 class Channel(Protocol):

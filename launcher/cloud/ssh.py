@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import logging
 import re
@@ -11,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from launcher.cloud.retry import Deadline
-from launcher.cloud.seams import Clock, SystemClock, Target
+from launcher.cloud.seams import SystemClock, Target
 from launcher.cloud.ssh_channel import SshTransport
 from launcher.cloud.ssh_proxy import Proxy, iap_proxy_command
 from launcher.errors import ConnectError
@@ -33,21 +32,19 @@ class SshConnector:
     Uses the target's key file and nothing else: no agent, no password, no forwarding, no known_hosts file.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
-
     def connect(self, target: Target) -> SshTransport:
         """An open connection. ConnectError names worker and step; `transient` where waiting may help."""
         import paramiko
 
         # Without a handler Python would print the library's own tracebacks.
         logging.getLogger("paramiko").addHandler(logging.NullHandler())
-        attempt = _Attempt(target, Deadline(self._clock, target.timeout_s))
+        attempt = _Attempt(target)
         try:
-            attempt.open()
-            transport = attempt.handshake()
+            sock = attempt.open()
+            transport = attempt.handshake(sock)
             attempt.check_host_key(transport)
             attempt.authenticate(transport)
+            return SshTransport(transport, sock, attempt.proxy, target)
         except (paramiko.SSHException, OSError, EOFError) as exc:
             error = attempt.failure(exc)
             attempt.close()
@@ -55,22 +52,19 @@ class SshConnector:
         except BaseException:
             attempt.close()
             raise
-        assert attempt.sock is not None  # for the type checker: open() succeeded
-        return SshTransport(transport, attempt.sock, attempt.proxy, target, self._clock)
 
 
 class _Attempt:
     """One try to connect, step by step; `step` is the one that is under way."""
 
-    def __init__(self, target: Target, deadline: Deadline) -> None:
+    def __init__(self, target: Target) -> None:
         self.target = target
-        self.deadline = deadline
         self.step = "connect"
-        self.sock: socket.socket | None = None
         self.proxy: Proxy | None = None
-        self._transport: paramiko.Transport | None = None
+        self._deadline = Deadline(SystemClock(), target.timeout_s)
+        self._to_close: list[socket.socket | paramiko.Transport] = []
 
-    def open(self) -> None:
+    def open(self) -> socket.socket:
         target = self.target
         if not target.host_keys:
             raise ConnectError(
@@ -79,22 +73,20 @@ class _Attempt:
             )
         if target.proxy_command:
             self.proxy = Proxy(target)
-            self.sock = self.proxy.socket
-            return
-        self.step = "resolve"
-        socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        self.step = "connect"
-        self.sock = socket.create_connection((target.host, target.port), self._remaining())
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return self.proxy.socket
+        sock = socket.create_connection((target.host, target.port), self._remaining())
+        self._to_close.append(sock)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: else a write to a dead peer hangs for 15 minutes
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _KERNEL_GIVES_UP_MS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _KERNEL_GIVES_UP_MS)
+        return sock
 
-    def handshake(self) -> paramiko.Transport:
+    def handshake(self, sock: socket.socket) -> paramiko.Transport:
         import paramiko
 
         self.step = "handshake"
-        assert self.sock is not None  # for the type checker: open() came first
-        transport = self._transport = paramiko.Transport(self.sock)
+        transport = paramiko.Transport(sock)
+        self._to_close.insert(0, transport)
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = self._remaining()
         options = transport.get_security_options()
         wanted = [name for kind in self.target.host_keys for name in _ALGORITHMS.get(kind, (kind,))]
@@ -111,11 +103,10 @@ class _Attempt:
         return transport
 
     def check_host_key(self, transport: paramiko.Transport) -> None:
-        self.step = "host key"
         shown = transport.get_remote_server_key()
         kind, text = shown.get_name(), shown.get_base64()
         known = self.target.host_keys.get(kind, "")
-        if known.split()[:1] == [text]:
+        if known.split()[:1] == [text]:  # a comment may follow the key
             return
         where = f"{self.target.label} ({self.target.host}:{self.target.port})"
         raise ConnectError(
@@ -139,13 +130,14 @@ class _Attempt:
 
     def failure(self, exc: BaseException) -> ConnectError:
         """The error for what went wrong in the present step."""
-        said = ""
+        target, said = self.target, ""
         if self.proxy is not None:
             status = self.proxy.ended(0.5)
             said = self.proxy.said()
             ended = f"the proxy command ended with status {status}" if status is not None else "through a proxy"
             said = f"\n{ended}{': ' if said else ''}{said}"
-        target = self.target
+        if isinstance(exc, socket.gaierror):
+            self.step = "resolve"
         final = isinstance(exc, socket.gaierror) and exc.errno != socket.EAI_AGAIN
         lines = str(exc).strip().splitlines() or [type(exc).__name__]
         return ConnectError(
@@ -163,9 +155,7 @@ class _Attempt:
                 "a key takes up to a minute to arrive; if it stays so, look at ssh-keys in the node's metadata."
             )
         if self.proxy is not None:
-            return (
-                "Check that the proxy command works, and that you may use it (IAP: roles/iap.tunnelResourceAccessor)."
-            )
+            return "Check that the proxy command works and that you may use it (IAP: roles/iap.tunnelResourceAccessor)."
         if isinstance(exc, TimeoutError):
             return (
                 f"Check that a firewall rule lets port {self.target.port} in from here; without one, set "
@@ -174,22 +164,19 @@ class _Attempt:
         return "The worker may still be starting its SSH server."
 
     def _remaining(self) -> float:
-        return max(0.1, self.deadline.remaining())
+        return max(0.1, self._deadline.remaining())
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-        if self.sock is not None:
-            self.sock.close()
+        for each in self._to_close:
+            each.close()
         if self.proxy is not None:
             self.proxy.close()
 
 
 def fingerprint(base64_key: str) -> str:
-    """A public key's SHA-256 as OpenSSH shows it, `none` for no key."""
+    """A public key's SHA-256 as OpenSSH shows it."""
     try:
-        raw = base64.b64decode((base64_key.split() or [""])[0], validate=True)
-    except binascii.Error:
+        raw = base64.b64decode(base64_key.split()[0], validate=True)
+    except (IndexError, ValueError):
         return "unreadable"
-    digest = base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
-    return f"SHA256:{digest}" if raw else "none"
+    return f"SHA256:{base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip('=')}"

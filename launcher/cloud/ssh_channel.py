@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from launcher.cloud.retry import Deadline
-from launcher.cloud.seams import Clock, Target
+from launcher.cloud.seams import SystemClock, Target
 from launcher.cloud.ssh_proxy import Proxy
 from launcher.errors import ConnectError
 
@@ -21,22 +21,19 @@ LOST_AFTER_S = 30.0  # a keepalive without an answer for so long: the connection
 _WINDOW = 8 << 20  # what the worker may send ahead, and so the most that waits here in memory
 _PACKET = 1 << 15  # what every server must take
 _STDERR_LIMIT = 64 << 10
+_SETTLED_S = 0.2
 _LOOK_S = 1.0  # how often somebody who waits looks whether the connection still lives
 
 
 class SshTransport:
     """A Transport. Thread-safe. Owns the paramiko transport, its socket and its proxy process."""
 
-    def __init__(
-        self, transport: paramiko.Transport, sock: socket.socket, proxy: Proxy | None, target: Target, clock: Clock
-    ) -> None:
+    def __init__(self, transport: paramiko.Transport, sock: socket.socket, proxy: Proxy | None, target: Target) -> None:
         self.label = target.label
-        self.clock = clock
         self._transport = transport
         self._socket = sock
         self._proxy = proxy
         self._open_timeout_s = target.timeout_s
-        self._asked: float | None = None  # when the keepalive was sent that has no answer yet
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep_alive, name="ssh-keepalive", daemon=True)
         self._keeper.start()
@@ -46,10 +43,7 @@ class SshTransport:
         import paramiko
 
         try:
-            channel = self._transport.open_session(
-                window_size=_WINDOW, max_packet_size=_PACKET, timeout=self._open_timeout_s
-            )
-            channel.settimeout(self._open_timeout_s)
+            channel = self._transport.open_session(_WINDOW, _PACKET, self._open_timeout_s)
             channel.exec_command(command.encode())
         except (paramiko.SSHException, OSError, EOFError) as exc:
             if not self.alive():
@@ -61,9 +55,6 @@ class SshTransport:
 
     def alive(self) -> bool:
         """Whether the connection works, as far as its last keepalive tells."""
-        asked = self._asked
-        if asked is not None and self.clock.monotonic() - asked > LOST_AFTER_S:
-            self._abandon()
         return self._transport.is_active() and not self._closing.is_set()
 
     def close(self) -> None:
@@ -73,6 +64,11 @@ class SshTransport:
         if self._proxy is not None:
             self._proxy.close()
         self._keeper.join()
+
+    def broke(self) -> bool:
+        """Whether a channel that just closed did so because the connection broke."""
+        self._transport.join(_SETTLED_S)  # its thread closes all channels a moment before it calls itself inactive
+        return not self.alive()
 
     def lost(self) -> ConnectError:
         """The error for a connection that is gone."""
@@ -93,12 +89,16 @@ class SshTransport:
         import paramiko
 
         while not self._closing.wait(KEEPALIVE_S) and self._transport.is_active():
-            self._asked = self.clock.monotonic()
+            # Ending a dead connection wakes whoever waits on it, also inside paramiko where there is no timeout.
+            watchdog = threading.Timer(LOST_AFTER_S, self._abandon)
+            watchdog.daemon = True
+            watchdog.start()
             try:  # every server answers, be it with a refusal; returns also when the connection ends
                 self._transport.global_request("keepalive@openssh.com", wait=True)
             except (paramiko.SSHException, OSError, EOFError):
                 return
-            self._asked = None
+            finally:
+                watchdog.cancel()
 
 
 class SshChannel:
@@ -119,14 +119,15 @@ class SshChannel:
         while rest:
             try:
                 rest = rest[self._channel.send(bytes(rest[:_PACKET])) :]
-            except TimeoutError as exc:
-                self._take_errors()
-                if not self._transport.alive():
-                    raise self._transport.lost() from exc
+            except TimeoutError:
+                self._take_errors()  # or both sides may wait for each other
             except OSError as exc:
                 if not self._transport.alive():
                     raise self._transport.lost() from exc
-                raise self._ended() from exc
+                last = self.stderr().decode(errors="replace").strip()[-2000:]
+                raise ConnectError(
+                    f"{self._transport.label}: the command ended without reading its input.{_quoted(last)}"
+                ) from exc
 
     def close_stdin(self) -> None:
         """The command reads the end of its input."""
@@ -135,19 +136,17 @@ class SshChannel:
 
     def read(self, limit: int = 65536, timeout_s: float | None = None) -> bytes:
         """Standard output; b"" at its end. TimeoutError after `timeout_s`; ConnectError when it is lost."""
-        deadline = Deadline(self._transport.clock, timeout_s)
+        deadline = Deadline(SystemClock(), timeout_s)
         while True:
             self._take_errors()
+            ended = self._channel.eof_received or self._channel.closed  # before the look at the data: none comes after
             if self._channel.recv_ready():
                 return self._receive(limit)
-            if self._channel.eof_received or self._channel.closed:
-                if self._channel.recv_ready():  # arrived between the two looks
-                    continue
+            if ended:
                 self._take_errors()
-                self._raise_if_lost()
+                if not self._channel.eof_received and self._channel.exit_status == -1 and self._transport.broke():
+                    raise self._transport.lost()
                 return b""
-            if not self._transport.alive():
-                raise self._transport.lost()
             if deadline.expired:
                 raise TimeoutError(f"{self._transport.label}: nothing was read within {timeout_s:g} s")
             self._poll.poll(1000 * min(_LOOK_S, deadline.remaining()) + 1)
@@ -160,15 +159,15 @@ class SshChannel:
 
     def exit_status(self, timeout_s: float | None = None) -> int:
         """Exit status, -1 where a signal ended it. TimeoutError after `timeout_s`. Read to the end before."""
-        deadline = Deadline(self._transport.clock, timeout_s)
+        deadline = Deadline(SystemClock(), timeout_s)
         while not self._channel.status_event.wait(min(_LOOK_S, deadline.remaining())):
             self._take_errors()
-            if not self._transport.alive():
-                raise self._transport.lost()
             if deadline.expired:
                 raise TimeoutError(f"{self._transport.label}: the command did not end within {timeout_s:g} s")
-        self._raise_if_lost()
-        return self._channel.exit_status
+        status: int = self._channel.exit_status
+        if status == -1 and self._transport.broke():
+            raise self._transport.lost()
+        return status
 
     def close(self) -> None:
         """Lets go of the channel; what the command then does is its own affair."""
@@ -186,15 +185,6 @@ class SshChannel:
             while self._channel.recv_stderr_ready():
                 self._errors += self._channel.recv_stderr(_PACKET)
                 del self._errors[:-_STDERR_LIMIT]
-
-    def _raise_if_lost(self) -> None:
-        whole = self._channel.eof_received or self._channel.exit_status != -1
-        if not whole and not self._transport.alive():
-            raise self._transport.lost()
-
-    def _ended(self) -> ConnectError:
-        last = self.stderr().decode(errors="replace").strip()[-2000:]
-        return ConnectError(f"{self._transport.label}: the command ended without reading its input.{_quoted(last)}")
 
 
 def _quoted(said: str) -> str:

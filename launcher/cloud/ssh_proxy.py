@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -57,26 +56,19 @@ class Proxy:
     """One running proxy command; `socket` is our end of it. `close` always ends and reaps the process."""
 
     def __init__(self, target: Target) -> None:
-        argv = arguments(target)
-        if not argv or shutil.which(argv[0]) is None:
-            name = argv[0] if argv else ""
-            raise ConnectError(
-                f"{target.label}: the proxy command {name!r} is not installed, or not on the PATH. "
-                "Install it, or set connect or proxy_command in the profile."
-            )
+        argv = arguments(target) or [""]
         self.socket, theirs = socket.socketpair()
         try:
             # A session of its own: Ctrl-C in the terminal is for us to act on, and all of it can be ended.
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                argv,
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=subprocess.PIPE,
-                start_new_session=True,
+                argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE, start_new_session=True
             )
         except OSError as exc:
             self.socket.close()
-            raise ConnectError(f"{target.label}: the proxy command {argv[0]!r}: {exc.strerror}.") from exc
+            raise ConnectError(
+                f"{target.label}: the proxy command {argv[0]!r} is not installed, or cannot run: {exc.strerror}. "
+                "Install it, or set connect or proxy_command in the profile."
+            ) from exc
         finally:
             theirs.close()
         self._last: collections.deque[str] = collections.deque(maxlen=_LINES)
@@ -91,16 +83,15 @@ class Proxy:
 
     def ended(self, timeout_s: float) -> int | None:
         """Its exit status, where it ends within `timeout_s`."""
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
+        return None
 
     def close(self) -> None:
         """Closing its input is the sign to end; who does not heed it is ended."""
         self.socket.close()
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            if self.ended(_GRACE_S if sign is signal.SIGKILL else 0.2) is not None:
+        for sign, grace_s in ((signal.SIGTERM, 0.2), (signal.SIGKILL, _GRACE_S)):
+            if self.ended(grace_s) is not None:
                 break
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, sign)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import email.utils
 import functools
 from collections.abc import Iterator
@@ -43,7 +42,7 @@ class GcsBucket:
     def read(self, name: str) -> Stored | None:
         """The object with its generation and GCS's time, or None where there is none."""
         about = self._session.about("reading", name, "storage.objects.get")
-        return self._session.absent_is_none(lambda: self._read(name), about)
+        return self._session.find(lambda: self._read(name), about)
 
     def create(self, name: str, data: bytes) -> int | None:
         """Writes with ifGenerationMatch=0. The new generation, or None where the object exists.
@@ -58,7 +57,7 @@ class GcsBucket:
         about = self._session.about("writing", name, permission)
 
         def write() -> int:
-            blob = self._session.client.bucket(self.bucket).blob(name)
+            blob = self._session.blob(name)
             blob.upload_from_string(
                 data,
                 content_type="application/octet-stream",
@@ -76,14 +75,13 @@ class GcsBucket:
 
     def stat(self, name: str) -> ObjectInfo | None:
         """Metadata, or None where there is no such object."""
-        about = self._session.about("looking at", name, "storage.objects.get")
 
         def reload() -> ObjectInfo:
-            blob = self._session.client.bucket(self.bucket).blob(name)
+            blob = self._session.blob(name)
             blob.reload(timeout=REQUEST_TIMEOUT_S, retry=None)
             return _to_info(blob)
 
-        return self._session.absent_is_none(reload, about)
+        return self._session.find(reload, self._session.about("looking at", name, "storage.objects.get"))
 
     def list(self, prefix: str, *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
         """Objects by name. With a delimiter, common prefixes come as ObjectInfo with generation 0."""
@@ -96,31 +94,28 @@ class GcsBucket:
             if not token:
                 return
 
-    def upload(self, name: str, source: BinaryIO, size: int, crc32c: str = "") -> bool:
+    def upload(self, name: str, source: BinaryIO, size: int, crc32c: str) -> bool:
         """Streams `size` bytes of a seekable `source` with ifGenerationMatch=0. False when the object exists.
 
-        CloudError where the bytes are not those of `crc32c`, or not those that arrived.
+        CloudError where the bytes are not those of `crc32c`: nothing is stored then.
         """
         if size <= _ONE_REQUEST:
             data = exactly(source, size, name)
-            if crc32c and crc32c_of(data) != crc32c:
+            if crc32c_of(data) != crc32c:
                 raise CloudError(f"The data for {name} changed since its sum was taken. Nothing was stored.")
             return self.create(name, data) is not None
         about = self._session.about("uploading", name, "storage.objects.create")
         transfer = Upload(self._session, name, source, size, crc32c)
         stuck = 0
         try:
-            while transfer.stored is None:
+            while not transfer.done:
                 before = transfer.sent
                 self._session.call(transfer.step, about)
                 stuck = 0 if transfer.sent > before else stuck + 1
-                if stuck == _STUCK:
+                if stuck == _STUCK and not transfer.done:
                     raise Unavailable(f"{about.action}: the service takes the data, but does not keep it.")
         except Conflict:
             return False
-        if transfer.stored["crc32c"] != transfer.crc32c:
-            self._delete(name, int(transfer.stored["generation"]))
-            raise CloudError(f"{about.action}: other bytes arrived than were sent. Try again.")
         return True
 
     def download(self, name: str, target: BinaryIO, start: int = 0) -> int | None:
@@ -132,11 +127,11 @@ class GcsBucket:
         about = self._session.about("downloading", name, "storage.objects.get")
         transfer = Download(self._session, name, target, start)
         while not transfer.done:
-            if self._session.absent_is_none(transfer.step, about) is None:
+            if self._session.find(transfer.step, about) is None:
                 if transfer.position > start:
                     raise NotFound(f"{about.action}: it was deleted while it was being read.")
                 return None
-        if start == 0 and transfer.expected and transfer.crc32c != transfer.expected:
+        if start == 0 and transfer.damaged:
             raise CloudError(f"{about.action}: other bytes arrived than are stored. Try again.")
         return transfer.position - start
 
@@ -144,13 +139,13 @@ class GcsBucket:
         from google.api_core.exceptions import PreconditionFailed
 
         while True:
-            answer = self._session.request("GET", self._session.media_url(name), {"alt": "media"})
+            answer = self._session.get_media(name)
             generation = int(answer.headers["X-Goog-Generation"])
             now = _http_time(answer.headers["Date"])
             if "Last-Modified" in answer.headers:
                 updated = _http_time(answer.headers["Last-Modified"])
                 return Stored(answer.content, generation, updated, now)
-            blob = self._session.client.bucket(self.bucket).blob(name)
+            blob = self._session.blob(name)
             try:
                 blob.reload(if_generation_match=generation, timeout=REQUEST_TIMEOUT_S, retry=None)
             except PreconditionFailed:  # written between the two: read what stands now
@@ -175,17 +170,10 @@ class GcsBucket:
         found.sort(key=lambda info: info.name)
         return tuple(info for info in found if info.name > start_after), pages.next_page_token
 
-    def _delete(self, name: str, generation: int) -> None:
-        about = self._session.about("deleting", name, "storage.objects.delete")
-        blob = self._session.client.bucket(self.bucket).blob(name)
-        self._session.absent_is_none(
-            lambda: blob.delete(if_generation_match=generation, timeout=REQUEST_TIMEOUT_S, retry=None), about
-        )
-
 
 def _to_info(blob: Any) -> ObjectInfo:
     return ObjectInfo(blob.name, int(blob.size), blob.crc32c, int(blob.generation), blob.updated.timestamp())
 
 
 def _http_time(text: str) -> float:
-    return float(calendar.timegm(email.utils.parsedate_to_datetime(text).utctimetuple()))
+    return email.utils.parsedate_to_datetime(text).timestamp()

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import math
-import threading
 import uuid
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from launcher.cloud import credentials as _credentials
 from launcher.cloud.retry import Call, Deadline, with_retries
-from launcher.cloud.seams import (
-    Clock,
-    Endpoint,
-    GuestAttributes,
-    Node,
-    NodeSpec,
-    QueuedResource,
-    SystemClock,
-)
+from launcher.cloud.seams import Clock, Endpoint, GuestAttributes, Node, NodeSpec, QueuedResource, SystemClock
 from launcher.errors import NotFound, Unavailable
-
-T = TypeVar("T")
 
 _REQUEST_TIMEOUT_S = 30.0
 
@@ -48,7 +38,6 @@ class CloudTpu:
         self._credentials_kind = credentials
         self._clock = clock or SystemClock()
         self._timeout_s = timeout_s
-        self._lock = threading.Lock()
         self._operations: dict[tuple[str, str], str] = {}  # (zone, queued resource) -> its create operation
 
     def create_queued_resource(self, zone: str, spec: NodeSpec) -> None:
@@ -61,19 +50,14 @@ class CloudTpu:
             queued_resource=_queued_resource_message(self._parent(zone), spec),
             request_id=str(uuid.uuid4()),
         )
-        operation = self._call(
-            lambda: self._client.create_queued_resource(request, retry=None, timeout=_REQUEST_TIMEOUT_S),
-            self._about("creating", spec.queued_resource, zone, "tpu.queuedResources.create", capacity=True),
-        )
-        with self._lock:
-            self._operations[zone, spec.queued_resource] = operation.operation.name
+        about = self._about(f"creating {spec.queued_resource}", zone, "tpu.queuedResources.create", capacity=True)
+        operation = self._ask(about, "create_queued_resource", request)
+        self._operations[zone, spec.queued_resource] = operation.operation.name
 
     def get_queued_resource(self, zone: str, queued_resource: str) -> QueuedResource | None:
-        name = f"{self._parent(zone)}/queuedResources/{queued_resource}"
-        about = self._about("reading", queued_resource, zone, "tpu.queuedResources.get")
-        found = self._get(
-            lambda: self._client.get_queued_resource(name=name, retry=None, timeout=_REQUEST_TIMEOUT_S), about
-        )
+        request = {"name": f"{self._parent(zone)}/queuedResources/{queued_resource}"}
+        about = self._about(f"reading {queued_resource}", zone, "tpu.queuedResources.get")
+        found = self._find(about, "get_queued_resource", request)
         result = None if found is None else _to_queued_resource(found)
         if result is None or (result.state == "FAILED" and not result.error_code):
             code, reason = self._create_failure(zone, queued_resource)
@@ -82,61 +66,41 @@ class CloudTpu:
         return result
 
     def list_queued_resources(self, zone: str) -> Iterator[QueuedResource]:
-        from google.cloud import tpu_v2
-
-        about = self._about("listing queued resources", "", zone, "tpu.queuedResources.list")
-        request = tpu_v2.ListQueuedResourcesRequest(parent=self._parent(zone), page_size=100)
-        for page in self._pages(self._client.list_queued_resources, request, about):
+        about = self._about("listing queued resources", zone, "tpu.queuedResources.list")
+        for page in self._pages(about, "list_queued_resources", zone):
             yield from map(_to_queued_resource, page.queued_resources)
 
     def delete_queued_resource(self, zone: str, queued_resource: str) -> None:
-        from google.cloud import tpu_v2
+        from google.api_core.exceptions import Conflict
 
-        with self._lock:
-            self._operations.pop((zone, queued_resource), None)
-        request = tpu_v2.DeleteQueuedResourceRequest(
-            name=f"{self._parent(zone)}/queuedResources/{queued_resource}",
-            force=True,
-            request_id=str(uuid.uuid4()),
-        )
-        about = self._about("deleting", queued_resource, zone, "tpu.queuedResources.delete")
-        self._get(
-            lambda: self._client.delete_queued_resource(request, retry=None, timeout=_REQUEST_TIMEOUT_S),
-            about,
-        )
+        self._operations.pop((zone, queued_resource), None)
+        name = f"{self._parent(zone)}/queuedResources/{queued_resource}"
+        request = {"name": name, "force": True, "request_id": str(uuid.uuid4())}
+        about = self._about(f"deleting {queued_resource}", zone, "tpu.queuedResources.delete")
+
+        def delete() -> None:
+            # 409 "unable to queue the operation": a deletion is under way. Whoever wants it gone looks and asks again.
+            with contextlib.suppress(Conflict):
+                self._client.delete_queued_resource(request, retry=None, timeout=_REQUEST_TIMEOUT_S)
+
+        with contextlib.suppress(NotFound):
+            with_retries(delete, about, clock=self._clock, deadline=Deadline(self._clock, self._timeout_s))
 
     def get_node(self, zone: str, node: str) -> Node | None:
-        name = f"{self._parent(zone)}/nodes/{node}"
-        about = self._about("reading node", node, zone, "tpu.nodes.get")
-        found = self._get(lambda: self._client.get_node(name=name, retry=None, timeout=_REQUEST_TIMEOUT_S), about)
+        about = self._about(f"reading node {node}", zone, "tpu.nodes.get")
+        found = self._find(about, "get_node", {"name": f"{self._parent(zone)}/nodes/{node}"})
         return None if found is None else _to_node(found)
 
     def list_nodes(self, zone: str) -> Iterator[Node]:
-        from google.cloud import tpu_v2
-
-        about = self._about("listing nodes", "", zone, "tpu.nodes.list")
-        request = tpu_v2.ListNodesRequest(parent=self._parent(zone), page_size=100)
-        for page in self._pages(self._client.list_nodes, request, about):
+        about = self._about("listing nodes", zone, "tpu.nodes.list")
+        for page in self._pages(about, "list_nodes", zone):
             yield from map(_to_node, page.nodes)
 
     def guest_attributes(self, zone: str, node: str) -> tuple[GuestAttributes, ...]:
-        from google.cloud import tpu_v2
-
-        request = tpu_v2.GetGuestAttributesRequest(name=f"{self._parent(zone)}/nodes/{node}")
-        about = self._about("reading guest attributes of", node, zone, "tpu.nodes.getGuestAttributes")
+        about = self._about(f"reading guest attributes of {node}", zone, "tpu.nodes.getGuestAttributes")
         # 404: nothing was published yet (or there is no such node, which get_node tells).
-        answer = self._get(
-            lambda: self._client.get_guest_attributes(request, retry=None, timeout=_REQUEST_TIMEOUT_S), about
-        )
+        answer = self._find(about, "get_guest_attributes", {"name": f"{self._parent(zone)}/nodes/{node}"})
         return () if answer is None else tuple(map(_to_guest_attributes, answer.guest_attributes))
-
-    def accelerator_types(self, zone: str) -> tuple[str, ...]:
-        from google.cloud import tpu_v2
-
-        about = self._about("listing accelerator types", "", zone, "tpu.acceleratortypes.list")
-        request = tpu_v2.ListAcceleratorTypesRequest(parent=self._parent(zone), page_size=1000)
-        pages = self._pages(self._client.list_accelerator_types, request, about)
-        return tuple(found.type_ for page in pages for found in page.accelerator_types)
 
     @functools.cached_property
     def _client(self) -> Any:
@@ -146,26 +110,27 @@ class CloudTpu:
         from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # noqa: F401  # generated
 
         credentials = _credentials.load(self._credentials_kind)
-        return tpu_v2.TpuClient(transport=TpuRestTransport(host=self.endpoint, credentials=credentials))
+        transport = TpuRestTransport(host=self.endpoint, credentials=credentials)
+        transport._session.trust_env = self.endpoint.startswith("https:")  # no proxy leads to a simulator
+        return tpu_v2.TpuClient(transport=transport)
 
     def _create_failure(self, zone: str, queued_resource: str) -> tuple[int, str]:
         """Code and text of the error that this process's create operation ended with; 0 where none did."""
-        with self._lock:
-            name = self._operations.get((zone, queued_resource))
+        name = self._operations.get((zone, queued_resource))
         if name is None:
             return 0, ""
-        about = self._about("reading the operation that creates", queued_resource, zone, "tpu.operations.get")
-        operation = self._get(lambda: self._client.transport.operations_client.get_operation(name, retry=None), about)
+        about = self._about(f"reading the operation that creates {queued_resource}", zone, "tpu.operations.get")
+        operation = self._find(about, "get_operation", {"name": name})
         if operation is None or not operation.done:
             return 0, ""
         return int(operation.error.code), str(operation.error.message)
 
-    def _pages(self, method: Callable[..., Any], request: Any, about: Call) -> Iterator[Any]:
+    def _pages(self, about: Call, method: str, zone: str) -> Iterator[Any]:
         token = ""
         while True:
-            request.page_token = token
+            request = {"parent": self._parent(zone), "page_size": 100, "page_token": token}
             # A pager holds its first page already; later pages are asked for here, so that each is retried.
-            page = self._call(lambda: next(iter(method(request, retry=None, timeout=_REQUEST_TIMEOUT_S).pages)), about)
+            page = next(iter(self._ask(about, method, request).pages))
             if page.unreachable:
                 raise Unavailable(f"{about.action}: Google could not look in {', '.join(page.unreachable)}.")
             yield page
@@ -173,22 +138,27 @@ class CloudTpu:
             if not token:
                 return
 
-    def _call(self, function: Callable[[], T], about: Call) -> T:
-        return with_retries(function, about, clock=self._clock, deadline=Deadline(self._clock, self._timeout_s))
+    def _ask(self, about: Call, method: str, request: Any) -> Any:
+        return with_retries(
+            lambda: getattr(self._client, method)(request, retry=None, timeout=_REQUEST_TIMEOUT_S),
+            about,
+            clock=self._clock,
+            deadline=Deadline(self._clock, self._timeout_s),
+        )
 
-    def _get(self, function: Callable[[], T], about: Call) -> T | None:
+    def _find(self, about: Call, method: str, request: Any) -> Any:
+        """As `_ask`; None on 404."""
         try:
-            return self._call(function, about)
+            return self._ask(about, method, request)
         except NotFound:
             return None
 
     def _parent(self, zone: str) -> str:
         return f"projects/{self.project}/locations/{zone}"
 
-    def _about(self, action: str, resource: str, zone: str, permission: str, *, capacity: bool = False) -> Call:
-        what = f"{action} {resource}".rstrip()
+    def _about(self, action: str, zone: str, permission: str, *, capacity: bool = False) -> Call:
         return Call(
-            action=f"{what} in {zone}",
+            action=f"{action} in {zone}",
             resource=f"project {self.project}",
             project=self.project,
             service="tpu.googleapis.com",
@@ -256,12 +226,7 @@ def _to_node(message: Any) -> Node:
         endpoints=tuple(
             Endpoint(endpoint.ip_address, endpoint.access_config.external_ip) for endpoint in message.network_endpoints
         ),
-        queued_resource=_short(message.queued_resource),
         accelerator=message.accelerator_type,
-        labels=dict(message.labels),
-        health=message.health.name,
-        create_time=message.create_time.timestamp() if message.create_time else 0.0,
-        spot=message.scheduling_config.spot or message.scheduling_config.preemptible,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+import paramiko
 
 
 class Sshd:
@@ -189,6 +190,42 @@ def listening(answer: bytes = b"") -> Iterator[int]:
         thread.join()
         for connection in kept:
             connection.close()
+
+
+@contextlib.contextmanager
+def hanging() -> Iterator[tuple[int, dict[str, str]]]:
+    """Port and host keys of a server that lets everybody in and hangs as soon as a command is to start."""
+    ended = threading.Event()
+
+    class Hangs(paramiko.ServerInterface):
+        def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+            return paramiko.AUTH_SUCCESSFUL
+
+        def check_channel_request(self, kind: str, chanid: int) -> int:
+            return paramiko.OPEN_SUCCEEDED
+
+        def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+            ended.wait()
+            return False
+
+    key = paramiko.ECDSAKey.generate()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        servers: list[paramiko.Transport] = []
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            servers.append(paramiko.Transport(connection))
+            servers[0].add_server_key(key)
+            servers[0].start_server(threading.Event(), Hangs())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], {key.get_name(): key.get_base64()}
+        finally:
+            ended.set()
+            thread.join()
+            servers[0].close()
 
 
 def write_key(folder: Path) -> tuple[Path, str]:

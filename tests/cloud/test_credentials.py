@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,9 +24,9 @@ USER = {
 
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> Iterator[None]:
-    credentials._load.cache_clear()
+    credentials.load.cache_clear()
     yield
-    credentials._load.cache_clear()
+    credentials.load.cache_clear()
 
 
 @pytest.fixture
@@ -49,9 +51,14 @@ def test_who_it_is_where_the_credentials_say_so() -> None:
 
 def test_who_it_is_where_only_google_can_tell(adc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adc.write_text(json.dumps(USER | {"account": ""}))
-    answer = SimpleNamespace(ok=True, status_code=200, json=lambda: {"email": "eva@example.com"})
-    monkeypatch.setattr(requests.Session, "request", lambda *args, **kwargs: answer)
-    monkeypatch.setattr("google.oauth2.credentials.Credentials.before_request", lambda *args: None)
+
+    def google(self: object, method: str, url: str, **options: object) -> requests.Response:
+        answer = requests.Response()
+        answer.status_code = 200
+        answer._content = b'{"access_token": "t"}' if "token" in url else b'{"email": "eva@example.com"}'
+        return answer
+
+    monkeypatch.setattr(requests.Session, "request", google)
     assert credentials.account("default") == "eva@example.com"
 
 
@@ -73,3 +80,9 @@ def test_a_service_account() -> None:
 
 def test_anonymous_is_nobody() -> None:
     assert credentials.account("anonymous") == ""
+
+
+def test_nothing_is_printed_beside_it(adc: Path) -> None:
+    script = "from launcher.cloud.credentials import load; load('default')"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stdout + ended.stderr == ""

@@ -118,6 +118,12 @@ def test_code_8_is_no_stockout_where_nothing_is_created() -> None:
     assert type(map_error(answer(429, "Resource has been exhausted"), reading)) is Unavailable
 
 
+def test_an_uploads_session_is_not_shown() -> None:
+    said = "Max retries exceeded with url: /upload/b?uploadType=resumable&upload_id=SECRET (Caused by reset)"
+    assert "SECRET" not in str(map_error(requests.ConnectionError(said), CALL))
+    assert "(Caused by reset)" in str(map_error(requests.ConnectionError(said), CALL))
+
+
 class TestWithRetries:
     def test_what_will_not_change_is_not_repeated(self, clock: FakeClock) -> None:
         calls = []

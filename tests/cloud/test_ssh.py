@@ -17,7 +17,7 @@ from launcher.cloud.seams import Channel, Target
 from launcher.cloud.ssh import SshConnector, fingerprint, iap_proxy_command
 from launcher.cloud.ssh_channel import SshTransport
 from launcher.errors import ConnectError
-from tests.cloud.sshd import SilentRelay, Sshd, listening, write_key
+from tests.cloud.sshd import SilentRelay, Sshd, hanging, listening, write_key
 
 # Carries its standard input and output to and from a TCP port, as the tunnel of a cloud's command does.
 TUNNEL = """
@@ -261,6 +261,28 @@ class TestFailures:
         transport.close()
         relay.close()
 
+    def test_a_worker_that_hangs_while_a_command_starts(
+        self, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ssh_channel, "KEEPALIVE_S", 0.01)
+        monkeypatch.setattr(ssh_channel, "LOST_AFTER_S", 0.2)
+        with hanging() as (port, host_keys):
+            transport = SshConnector().connect(dataclasses.replace(target, port=port, host_keys=host_keys))
+            with pytest.raises(ConnectError) as caught:
+                transport.exec("true")
+            assert caught.value.transient
+            transport.close()
+
+    def test_a_dying_connection_is_no_end_of_the_output(
+        self, transport: SshTransport, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        channel, inner = transport.exec("cat"), transport._transport
+        channel._channel._unlink()  # what the library does first when a connection breaks; later it is inactive
+        monkeypatch.setattr(inner, "join", lambda timeout=None: setattr(inner, "active", False))
+        with pytest.raises(ConnectError) as caught:
+            channel.read(timeout_s=20)
+        assert caught.value.transient
+
     def test_close_may_be_called_again(self, transport: SshTransport) -> None:
         transport.close()
         transport.close()
@@ -283,7 +305,8 @@ class TestProxyCommand:
         transport.close()
         assert started[0].ended(0) is not None
 
-    def test_one_that_ignores_its_end_is_ended(self, target: Target, tmp_path: Path) -> None:
+    def test_one_that_ignores_its_end_is_ended(self, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ssh_proxy, "_GRACE_S", 0.1)
         stubborn = "import os, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.write(2, b'up\\n')\n"
         stubborn += "while True: signal.pause()"
         proxy = ssh_proxy.Proxy(dataclasses.replace(target, proxy_command=shlex.join([sys.executable, "-c", stubborn])))
