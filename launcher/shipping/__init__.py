@@ -5,26 +5,9 @@ Imported when a call is made, not with `import launcher`: it loads cloudpickle a
 
 from __future__ import annotations
 
-from launcher.shipping.agent_archive import AgentArchive, agent_archive
-from launcher.shipping.archive import megabytes
-from launcher.shipping.environment import check_python
+from launcher.shipping.agent_archive import agent_archive
 from launcher.shipping.listing import Listing, describe
-from launcher.shipping.local_blob import LocalBlob
-from launcher.shipping.packing import DEFAULT_MAX_ARCHIVE_BYTES, Packed, pack, upload
-from launcher.shipping.walk import Entry, LeftOut
+from launcher.shipping.packing import Packed, pack, upload
+from launcher.shipping.walk import Entry
 
-__all__ = [
-    "DEFAULT_MAX_ARCHIVE_BYTES",
-    "AgentArchive",
-    "Entry",
-    "LeftOut",
-    "Listing",
-    "LocalBlob",
-    "Packed",
-    "agent_archive",
-    "check_python",
-    "describe",
-    "megabytes",
-    "pack",
-    "upload",
-]
+__all__ = ["Entry", "Listing", "Packed", "agent_archive", "describe", "pack", "upload"]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import io
 import zipfile
 from pathlib import Path
 
-from launcher.records.jobs import Blob
-from launcher.shipping.local_blob import of_bytes
-
 # What works with the standard library alone. The client's other modules need what no worker has.
 _SOURCES = ("__init__.py", "decorator.py", "errors.py", "worker_context.py", "records/*.py", "agent/*.py")
+_PARTS = frozenset(each.removesuffix(".py").partition("/")[0] for each in _SOURCES)
 _MAIN = """\
 from __future__ import annotations
 
@@ -24,17 +21,9 @@ sys.exit(main(sys.argv[1:]))  # argv[0] stays this file: the agent starts the ru
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class AgentArchive:
-    """A zip application, to be started as `python3 -I <file> <mode> …`; the same bytes for the same sources."""
-
-    blob: Blob
-    data: bytes = dataclasses.field(repr=False)
-
-
 @functools.cache
-def agent_archive() -> AgentArchive:
-    """Built in memory from this installation's own sources, once per process."""
+def agent_archive() -> bytes:
+    """A zip application, to be started as `python3 -I <file> <mode> …`; the same bytes for the same sources."""
     package = Path(__file__).parents[1]
     sources = {"__main__.py": _MAIN.encode()}
     for pattern in _SOURCES:
@@ -48,5 +37,10 @@ def agent_archive() -> AgentArchive:
             info.create_system = 3
             info.external_attr = 0o100644 << 16
             archive.writestr(info, sources[name])
-    data = target.getvalue()
-    return AgentArchive(of_bytes(data).blob, data)
+    return target.getvalue()
+
+
+def only_here(module: str) -> bool:
+    """Whether a module is one of ours that workers do not have."""
+    package, _, rest = module.partition(".")
+    return package == "launcher" and rest != "" and rest.partition(".")[0] not in _PARTS

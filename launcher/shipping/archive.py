@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import hashlib
+import json
 import os
 import tarfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,214 +16,144 @@ from typing import IO, BinaryIO, cast
 
 from launcher.errors import PackagingError
 from launcher.records.jobs import Blob
-from launcher.shipping.cache import Cache
-from launcher.shipping.captured import Search, found_error
+from launcher.shipping.blobs import LocalBlob, Spool
+from launcher.shipping.cache import Cache, lock_for
+from launcher.shipping.captured import Search, SearchedStream, found_error
 from launcher.shipping.ignore import LAUNCHERIGNORE
-from launcher.shipping.local_blob import CHUNK_BYTES, LocalBlob, Spool
-from launcher.shipping.stamps import racy
-from launcher.shipping.walk import FILE, FOLDER, LINK, Entry, files_of
+from launcher.shipping.walk import FILE, FOLDER, LINK, Entry
 
-FORMAT = 1  # part of what is remembered: raised when the same files would give other bytes
+_FORMAT = 2  # part of what is remembered: raised when the same files would give other bytes
+
+# Two writes within one tick of a file system's clock leave the same times. Kernels tick each 1-10 ms; a time
+# without nanoseconds comes from a file system that stores whole seconds (FAT: two).
+_FINE_TICK_NS = 50_000_000
+_COARSE_TICK_NS = 2_000_000_000
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class _Memo:
-    """One packing of one root. `racy`: digests of files written so recently that their times prove nothing."""
+    """One packing of one root. `clean`: keyed hashes of values that are in none of the files."""
 
-    fingerprint: str
+    fingerprint: str  # of the entries, times and inodes included
     sha256: str
     size: int
     crc32c: str
-    clean: list[str]  # keyed hashes of values that are in none of the files
-    racy: dict[str, str]
-    entries: list[Entry] | None = None  # kept in this process only, to compare without hashing
+    clean: list[str]
 
 
-_memos: dict[str, _Memo] = {}
-_locks: dict[str, threading.Lock] = {}
-_guard = threading.Lock()
+_recent: dict[tuple[str, str], tuple[list[Entry], _Memo]] = {}  # this process's own: compared without hashing
 
 
 class Archive:
-    """Packs one root's entries. Files are read only where they, or a value to search for, changed."""
+    """Packs one root's entries. Files are read only where they, or a value to search for, changed.
 
-    def __init__(self, root: Path, cache: Cache, on_step: Callable[[str], None]) -> None:
+    `files` closes the temporary files in the end.
+    """
+
+    def __init__(self, root: Path, cache: Cache, on_step: Callable[[str], None], files: contextlib.ExitStack) -> None:
         self._root = root
         self._cache = cache
         self._on_step = on_step
-        self._key = f"{cache.root}\0{root}"
+        self._files = files
+        self._key = (str(cache.root), str(root))
         self._name = f"archives/{hashlib.sha256(os.fsencode(root)).hexdigest()}.json"
 
-    def pack(self, entries: list[Entry], search: Search, keep: Callable[[Spool], object]) -> LocalBlob:
-        """The archive's blob. A file that is made for it goes to `keep`, which closes it in the end.
-
-        Raises PackagingError for a file that cannot be read, or that holds a captured value.
-        """
-        with _guard:
-            lock = _locks.setdefault(self._key, threading.Lock())
-        with lock:  # a second submission of the same project waits and finds the work done
+    def pack(self, entries: list[Entry], search: Search) -> LocalBlob:
+        """The archive's blob. PackagingError for a file that cannot be read, or that holds a captured value."""
+        with lock_for(*self._key):  # a second submission of the same project waits and finds the work done
             memo = self._recall(entries)
-            if memo is not None and self._still_true(memo, entries):
-                new = search.without(memo.clean)
-                if new:
-                    self._on_step("searching the project's files for captured values")
-                    self._search(entries, new)
-                    memo.clean = [*memo.clean, *new.macs.values()]
-                    self._store(memo)
-            else:
-                self._on_step("packing the project")
-                taken_ns = time.time_ns()
-                spool, recent = self._write(entries, search, taken_ns)
-                keep(spool)
-                local = spool.finish()
-                self._store(_Memo(fingerprint(entries), local.blob.sha256, local.blob.size, local.crc32c,
-                                  list(search.macs.values()), recent, entries))  # fmt: skip
-                return local
-        blob = Blob(memo.sha256, memo.size)
-        return LocalBlob(blob, memo.crc32c, lambda: self._again(entries, blob, keep))
+            if memo is not None and search.macs <= set(memo.clean):
+                blob = Blob(memo.sha256, memo.size)
+                return LocalBlob(blob, memo.crc32c, lambda: self._again(entries, blob))
+            self._on_step("packing the project")
+            started_ns = time.time_ns()
+            local = self._write(entries, search.stream)
+            if not any(_racy(entry, started_ns) for entry in entries):
+                clean = sorted(search.macs.union(memo.clean if memo else ()))
+                self._remember(entries, local, clean)
+            return local
 
     def _recall(self, entries: list[Entry]) -> _Memo | None:
-        memo = _memos.get(self._key)
-        if memo is not None and memo.entries == entries:
+        known, memo = _recent.get(self._key, (None, None))
+        if known == entries:
             return memo
         document = self._cache.read_json(self._name)
-        if document is None or document.get("fingerprint") != fingerprint(entries):
+        if document.get("fingerprint") != _fingerprint(entries):
             return None
-        memo = _Memo(**document, entries=entries)
-        _memos[self._key] = memo
+        memo = _Memo(**document)
+        _recent[self._key] = (entries, memo)
         return memo
 
-    def _store(self, memo: _Memo) -> None:
-        _memos[self._key] = memo
-        document = {key: value for key, value in vars(memo).items() if key != "entries"}
-        self._cache.write_json(self._name, document)
+    def _remember(self, entries: list[Entry], local: LocalBlob, clean: list[str]) -> None:
+        memo = _Memo(_fingerprint(entries), local.blob.sha256, local.blob.size, local.crc32c, clean)
+        _recent[self._key] = (entries, memo)
+        self._cache.write_json(self._name, dataclasses.asdict(memo))
 
-    def _still_true(self, memo: _Memo, entries: list[Entry]) -> bool:
-        """Reads the files whose times prove nothing once more; afterwards they mostly do."""
-        if not memo.racy:
-            return True
-        taken_ns = time.time_ns()
-        recent = {}
-        for entry in files_of(entries):
-            if entry.path in memo.racy:
-                digest = hashlib.sha256()
-                self._read(entry, digest.update)
-                if digest.hexdigest() != memo.racy[entry.path]:
-                    return False
-                if racy(entry.mtime_ns, entry.ctime_ns, taken_ns):
-                    recent[entry.path] = memo.racy[entry.path]
-        memo.racy = recent
-        self._store(memo)
-        return True
-
-    def _again(self, entries: list[Entry], blob: Blob, keep: Callable[[Spool], object]) -> BinaryIO:
+    def _again(self, entries: list[Entry], blob: Blob) -> BinaryIO:
         """The remembered archive's bytes, for a bucket that does not have them."""
-        spool, _ = self._write(entries, None, 0)
-        keep(spool)
-        local = spool.finish()
+        local = self._write(entries, lambda: None)
         if local.blob != blob:
             raise PackagingError(f"files of {self._root} changed while they were being sent. Fix: call it again.")
         return local.open()
 
-    def _search(self, entries: list[Entry], search: Search) -> None:
-        for entry in files_of(entries):
-            stream = search.stream()
-            self._read(entry, stream.feed)
-            if stream.found:
-                raise _found(stream.found, entry.path)
-
-    def _read(self, entry: Entry, feed: Callable[[bytes], None]) -> None:
-        with _opened(self._root, entry.path) as file:
-            while data := file.read(CHUNK_BYTES):
-                feed(data)
-
-    def _write(self, entries: list[Entry], search: Search | None, taken_ns: int) -> tuple[Spool, dict[str, str]]:
+    def _write(self, entries: list[Entry], new_stream: Callable[[], SearchedStream | None]) -> LocalBlob:
         spool = Spool("the project's archive")
-        recent: dict[str, str] = {}
-        try:
-            # Level 1: what matters is how soon the job starts, and most large files are compressed already.
-            with (
-                gzip.GzipFile("", "wb", compresslevel=1, fileobj=cast(IO[bytes], spool), mtime=0) as packed,
-                tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
-            ):
-                for entry in entries:
-                    digest = self._append(tar, entry, search)
-                    if entry.kind == FILE and racy(entry.mtime_ns, entry.ctime_ns, taken_ns):
-                        recent[entry.path] = digest
-        except BaseException:
-            spool.close()
-            raise
-        return spool, recent
+        self._files.callback(spool.close)
+        # Level 1: what matters is how soon the job starts, and most large files are compressed already.
+        with (
+            gzip.GzipFile("", "wb", compresslevel=1, fileobj=cast(IO[bytes], spool), mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            for entry in entries:
+                self._append(tar, entry, new_stream())
+        return spool.finish()
 
-    def _append(self, tar: tarfile.TarFile, entry: Entry, search: Search | None) -> str:
-        """Adds one entry; a file's SHA-256."""
+    def _append(self, tar: tarfile.TarFile, entry: Entry, stream: SearchedStream | None) -> None:
         info = tarfile.TarInfo(entry.path)  # uid, gid and mtime are 0
         info.mode = 0o755 if entry.executable or entry.kind == FOLDER else 0o644
         if entry.kind != FILE:
             info.type = tarfile.DIRTYPE if entry.kind == FOLDER else tarfile.SYMTYPE
-            info.mode = 0o755 if entry.kind == FOLDER else 0o777
-            info.linkname = entry.target if entry.kind == LINK else ""
+            info.mode = 0o777 if entry.kind == LINK else info.mode
+            info.linkname = entry.target
             tar.addfile(info)
-            return ""
+            return
         with _opened(self._root, entry.path) as file:
             info.size = os.fstat(file.fileno()).st_size  # it may have grown since the walk
-            reader = _Reader(file, search)
             try:
-                tar.addfile(info, cast(IO[bytes], reader))
+                tar.addfile(info, cast(IO[bytes], _Searched(file, stream)))
             except OSError as exc:
                 raise PackagingError(
                     f"{self._root / entry.path} changed while it was read ({exc}). Fix: call it again when "
                     f"nothing writes to it, or name it in {LAUNCHERIGNORE}."
                 ) from exc
-        if reader.found:
-            raise _found(reader.found, entry.path)
-        return reader.digest.hexdigest()
+        if stream is not None and stream.found:
+            fix = f"remove it from that file, or name the file in {LAUNCHERIGNORE}, or do not capture {stream.found}."
+            raise found_error(stream.found, entry.path, fix)
 
 
-class _Reader:
-    """What tarfile reads a file through: digested and searched on the way."""
+class _Searched:
+    """What tarfile reads a file through."""
 
-    def __init__(self, file: BinaryIO, search: Search | None) -> None:
+    def __init__(self, file: BinaryIO, stream: SearchedStream | None) -> None:
         self._file = file
-        self._stream = search.stream() if search else None
-        self.digest = hashlib.sha256()
+        self._stream = stream
 
     def read(self, size: int) -> bytes:
         data = self._file.read(size)
-        self.digest.update(data)
         if self._stream is not None:
             self._stream.feed(data)
         return data
 
-    @property
-    def found(self) -> str:
-        return self._stream.found if self._stream is not None else ""
+
+def _fingerprint(entries: list[Entry]) -> str:
+    return hashlib.sha256(json.dumps([_FORMAT, *entries]).encode()).hexdigest()
 
 
-def fingerprint(entries: list[Entry]) -> str:
-    """What tells two listings apart, times and inodes included."""
-    return hashlib.sha256(
-        repr((FORMAT, [tuple(entry) for entry in entries])).encode("utf-8", "surrogatepass")
-    ).hexdigest()
-
-
-def check_size(root: Path, entries: list[Entry], max_bytes: int) -> None:
-    """PackagingError with the largest files where the files add up to more than `max_bytes`."""
-    total = sum(entry.size for entry in entries)
-    if total <= max_bytes:
-        return
-    largest = sorted(files_of(entries), key=lambda entry: (-entry.size, entry.path))[:10]
-    listing = "\n".join(f"  {megabytes(entry.size):>12}  {entry.path}" for entry in largest)
-    raise PackagingError(
-        f"the files of {root} add up to {megabytes(total)}, the limit is {megabytes(max_bytes)}. "
-        f"The largest:\n{listing}\n"
-        f"Fix: name what the job does not need in {root / LAUNCHERIGNORE} (`launcher files` shows the rest), "
-        "or raise max_archive_bytes."
-    )
-
-
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size:,} bytes"
+def _racy(entry: Entry, read_ns: int) -> bool:
+    """Whether a file that is read from `read_ns` on can change without its times showing it."""
+    newest = max(entry.mtime_ns, entry.ctime_ns)
+    tick = _COARSE_TICK_NS if newest % 1_000_000_000 == 0 else _FINE_TICK_NS
+    return entry.kind == FILE and newest + tick >= read_ns
 
 
 def _opened(root: Path, path: str) -> BinaryIO:
@@ -234,9 +165,3 @@ def _opened(root: Path, path: str) -> BinaryIO:
         raise PackagingError(
             f"cannot read {full}: {exc.strerror}. Fix its permissions, or name it in {root / LAUNCHERIGNORE}."
         ) from exc
-
-
-def _found(name: str, path: str) -> PackagingError:
-    return found_error(
-        name, path, f"remove it from that file, or name the file in {LAUNCHERIGNORE}, or do not capture {name}."
-    )

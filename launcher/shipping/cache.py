@@ -10,11 +10,19 @@ import json
 import os
 import secrets
 import stat
-import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
 from launcher.errors import ConfigError
+from launcher.private_files import write_private
+
+_locks: dict[tuple[str, ...], threading.Lock] = {}
+
+
+def lock_for(*name: str) -> threading.Lock:
+    """This process's lock of that name: of several submissions at once, one does the work."""
+    return _locks.setdefault(name, threading.Lock())
 
 
 class Cache:
@@ -26,14 +34,13 @@ class Cache:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._mac_key: bytes | None = None
         with contextlib.suppress(OSError):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             info = self.root.stat()
         except OSError:
             return
-        if info.st_uid != os.getuid() or info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if info.st_uid != os.geteuid() or info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise ConfigError(
                 f"cache folder {self.root}: other users can write to it. Fix: chmod 700 {self.root}, "
                 "or choose another folder with LAUNCHER_CACHE_DIR."
@@ -46,48 +53,33 @@ class Cache:
         except OSError:
             return None
 
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON object written by `write_json`; None for anything else, an unreadable file included."""
-        data = self.read(name)
-        if data is None:
-            return None
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a file (0600) in one step: a reader sees all of it or none."""
+        with contextlib.suppress(OSError, ConfigError):
+            write_private(self.root / name, data)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON object written by `write_json`; an empty one for anything else, an unreadable file included."""
         try:
-            document = json.loads(data)
+            document = json.loads(self.read(name) or b"{}")
         except ValueError:
-            return None
-        return document if isinstance(document, dict) else None
+            return {}
+        return document if isinstance(document, dict) else {}
 
-    def write(self, name: str, data: bytes) -> bool:
-        """Writes a file (0600) in one step; whether that worked. A reader sees all of it or none."""
-        target = self.root / name
-        try:
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".tmp-")
-        except OSError:
-            return False
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(temporary, target)
-        except OSError:
-            return False
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        return True
-
-    def write_json(self, name: str, document: dict[str, Any]) -> bool:
-        return self.write(name, json.dumps(document, separators=(",", ":")).encode())
+    def write_json(self, name: str, document: dict[str, Any]) -> None:
+        self.write(name, json.dumps(document, separators=(",", ":")).encode())
 
     def mac(self, value: bytes) -> str:
         """A keyed hash, to remember that a secret was seen without keeping anything it could be guessed from."""
-        if self._mac_key is None:
-            key = self.read("mac.key") or b""
-            if len(key) != 32:
-                key = secrets.token_bytes(32)
-                self.write("mac.key", key)
-            self._mac_key = key
         return hmac.new(self._mac_key, value, hashlib.sha256).hexdigest()
+
+    @functools.cached_property
+    def _mac_key(self) -> bytes:
+        key = self.read("mac.key") or b""
+        if len(key) != 32:
+            key = secrets.token_bytes(32)
+            self.write("mac.key", key)
+        return key
 
 
 def open_cache(root: Path | None = None) -> Cache:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from launcher.errors import PackagingError
 from launcher.shipping.cache import Cache
@@ -16,31 +15,21 @@ MIN_SEARCHED_BYTES = 8
 
 # What describes this machine, this login or this terminal. A glob never takes it; an exact name does.
 _MACHINE_LOCAL_GLOBS = """
-    PATH HOME PWD OLDPWD SHELL SHLVL USER USERNAME LOGNAME HOST HOSTNAME HOSTTYPE MAIL TMP TEMP TMPDIR TZ _
-    LANG LANGUAGE LC_* TERM TERM_* TERMINFO* COLORTERM COLUMNS LINES LS_COLORS LESS* PAGER EDITOR VISUAL BROWSER
-    DISPLAY WAYLAND_* XDG_* DBUS_* DESKTOP_* GDM* GTK_* QT_* GNOME_* KDE_* WINDOWID WINDOWPATH SESSION_MANAGER
-    SSH_* GPG_* SUDO_* LD_* DYLD_* PYTHON* VIRTUAL_ENV* CONDA* PYENV* PIP_* UV UV_* POETRY_* PDM_* PIPX_*
-    BASH* ZSH* FISH* PS1 PS2 PROMPT* HIST* IFS MANPATH INFOPATH FPATH CDPATH NVM_* NODE_* PKG_CONFIG* LIBRARY_PATH
-    TMUX* STY BYOBU* VSCODE_* ITERM_* ALACRITTY_* KITTY_* VTE_* JPY_* IPY* JUPYTER* PYTEST_* COVERAGE*
-    SYSTEMD_* INVOCATION_ID JOURNAL_STREAM WSL* MAKE* MFLAGS DEBUGINFOD_*
-    *_PROXY *_proxy SSL_CERT_* REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NIX_*
-    GOOGLE_APPLICATION_CREDENTIALS CLOUDSDK_* GCE_METADATA_* STORAGE_EMULATOR_HOST LAUNCHER_*
-    CUDA_* NVIDIA_* TPU_* MEGASCALE_* JAX_PLATFORM* XLA_FLAGS
+    PATH HOME PWD OLDPWD SHELL SHLVL USER USERNAME LOGNAME HOST HOSTNAME MAIL TMP TEMP TMPDIR TZ _ LANG LANGUAGE LC_*
+    TERM TERM_* COLORTERM COLUMNS LINES LS_COLORS LESS* PAGER EDITOR VISUAL BROWSER DISPLAY WAYLAND_* XDG_* DBUS_*
+    SSH_* GPG_* SUDO_* LD_* DYLD_* PYTHON* VIRTUAL_ENV* CONDA* PYENV* PIP_* UV UV_* POETRY_* NODE_* NVM_* BASH* PS1 PS2
+    TMUX* VSCODE_* JPY_* IPY* JUPYTER* PYTEST_* SYSTEMD_* INVOCATION_ID JOURNAL_STREAM WSL* MAKE* MFLAGS NIX_*
+    *_PROXY *_proxy SSL_CERT_* REQUESTS_CA_BUNDLE CURL_CA_BUNDLE GOOGLE_APPLICATION_CREDENTIALS CLOUDSDK_*
+    GCE_METADATA_* STORAGE_EMULATOR_HOST LAUNCHER_* CUDA_* NVIDIA_* TPU_* MEGASCALE_* JAX_PLATFORM* XLA_FLAGS
 """
 _MACHINE_LOCAL = tuple(_MACHINE_LOCAL_GLOBS.split())
 
 
-@dataclasses.dataclass(frozen=True)
-class Captured:
-    """Values by name (never shown), and the patterns that matched nothing."""
+def capture(patterns: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[dict[str, str], list[str]]:
+    """Variables from here by name, for patterns (names and globs), and the patterns that matched nothing.
 
-    values: dict[str, str] = dataclasses.field(repr=False)
-    unmatched: tuple[str, ...]
-
-
-def capture(patterns: Sequence[str], environment: Mapping[str, str] | None = None) -> Captured:
-    """The variables that the patterns (names and globs) name, from here. PackagingError for one that is not text."""
-    environment = os.environ if environment is None else environment
+    PackagingError for a value that is not text.
+    """
     values: dict[str, str] = {}
     unmatched = []
     for pattern in patterns:
@@ -59,7 +48,7 @@ def capture(patterns: Sequence[str], environment: Mapping[str, str] | None = Non
                 f"environment variable {name} is not valid UTF-8, so it cannot be sent. "
                 "Fix: leave it out of capture_env_vars, or encode its value (base64)."
             ) from exc
-    return Captured(dict(sorted(values.items())), tuple(unmatched))
+    return dict(sorted(values.items())), unmatched
 
 
 def _machine_local(name: str) -> bool:
@@ -67,28 +56,15 @@ def _machine_local(name: str) -> bool:
 
 
 class Search:
-    """Looks for values in streams. `macs` names the values to the cache: keyed hashes, never the values."""
+    """Looks for values in what is sent. `macs` names the values to the cache: keyed hashes, never the values."""
 
     def __init__(self, values: Mapping[str, str], cache: Cache) -> None:
         encoded = {name: value.strip().encode() for name, value in values.items()}
-        self._values = {name: value for name, value in encoded.items() if len(value) >= MIN_SEARCHED_BYTES}
-        self._longest = max(map(len, self._values.values()), default=0)
-        self.macs = {name: cache.mac(value) for name, value in self._values.items()}
-
-    def __bool__(self) -> bool:
-        return bool(self._values)
-
-    def without(self, macs: Iterable[str]) -> Search:
-        """The same search for those values only that are not among `macs`."""
-        seen = set(macs)
-        rest = object.__new__(Search)
-        rest._values = {name: value for name, value in self._values.items() if self.macs[name] not in seen}
-        rest._longest = max(map(len, rest._values.values()), default=0)
-        rest.macs = {name: self.macs[name] for name in rest._values}
-        return rest
+        self.values = {name: value for name, value in encoded.items() if len(value) >= MIN_SEARCHED_BYTES}
+        self.macs = {cache.mac(value) for value in self.values.values()}
 
     def stream(self) -> SearchedStream:
-        return SearchedStream(self._values, self._longest)
+        return SearchedStream(self.values)
 
     def refuse(self, data: bytes, where: str, fix: str) -> None:
         """PackagingError where `data` holds one of the values."""
@@ -101,14 +77,14 @@ class Search:
 class SearchedStream:
     """One stream in pieces. `found`: the name of the first variable whose value was in it, or ""."""
 
-    def __init__(self, values: Mapping[str, bytes], longest: int) -> None:
+    def __init__(self, values: Mapping[str, bytes]) -> None:
         self._values = values
-        self._keep = longest - 1
+        self._keep = max(map(len, values.values()), default=0) - 1
         self._tail = b""
         self.found = ""
 
     def feed(self, data: bytes) -> None:
-        if self._keep < 0 or self.found:
+        if not self._values or self.found:
             return
         # The seam first, so that a large piece is not copied just to be joined with the last one's end.
         for piece in (self._tail + data[: self._keep], data):
@@ -116,7 +92,7 @@ class SearchedStream:
                 if value in piece:
                     self.found = name
                     return
-        self._tail = (self._tail + data)[-self._keep :] if len(data) < self._keep else data[len(data) - self._keep :]
+        self._tail = (self._tail + data[-self._keep :])[-self._keep :]
 
 
 def found_error(name: str, where: str, fix: str) -> PackagingError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -16,49 +17,7 @@ def locate(
     """The innermost part for which `bad` holds, in words: `argument 2 (dict) at ['lock'] (_thread.lock)`."""
     parts = [(f"argument {index}", value) for index, value in enumerate(args, 1)]
     parts += [(f"keyword argument {name!r}", value) for name, value in kwargs.items()]
-    for name, value in parts:
-        if bad(value):
-            return _describe(name, value, bad)
-    return _in_function(function, bad)
-
-
-def _in_function(function: Any, bad: Callable[[Any], bool]) -> str:
-    owner = getattr(function, "__self__", None)
-    if owner is not None and bad(owner):
-        return _describe(f"the object that {_name(function)} is a method of", owner, bad)
-    inner = getattr(function, "__func__", function)
-    if isinstance(inner, types.FunctionType):
-        for name, value in variables(inner):
-            if value is not inner and bad(value):
-                return _describe(f"{name} of the function {_name(inner)}", value, bad)
-    return f"the function {_name(function)} ({_type(function)})"
-
-
-def variables(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """What travels with a function that is sent by value: closure, globals that it names, defaults."""
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield f"closure variable {name!r}", cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-    for name in sorted(_global_names(function.__code__)):
-        if name in function.__globals__:
-            yield f"global variable {name!r}", function.__globals__[name]
-    for index, value in enumerate(function.__defaults__ or (), 1):
-        yield f"default value {index}", value
-    for name, value in (function.__kwdefaults__ or {}).items():
-        yield f"default value of {name!r}", value
-
-
-def _global_names(code: types.CodeType) -> set[str]:
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _global_names(constant)
-    return names
-
-
-def _describe(name: str, value: Any, bad: Callable[[Any], bool]) -> str:
+    name, value = next((part for part in parts if bad(part[1])), (f"the function {_name(function)}", function))
     path, innermost = "", value
     seen = {id(value)}
     for _ in range(_MAX_DEPTH):
@@ -76,19 +35,39 @@ def _describe(name: str, value: Any, bad: Callable[[Any], bool]) -> str:
 def _children(value: Any, bad: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            shown = _type(key) if bad(key) else _short(key)  # a bad key may be a secret: it is not shown
-            yield f"[{shown}]", item
+            yield f"[{_type(key) if bad(key) else _short(key)}]", item  # a bad key may be a secret: it is not shown
             yield f" key of type {_type(key)}", key
     elif isinstance(value, (list, tuple)):
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif isinstance(value, (set, frozenset)):
         yield from ((" element", item) for item in value)
+    elif isinstance(value, types.MethodType):
+        yield f" its {_type(value.__self__)}", value.__self__
+        yield from _variables(value.__func__)
     elif isinstance(value, types.FunctionType):
-        yield from ((f" {name}", item) for name, item in variables(value))
+        yield from _variables(value)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield from ((f".{field.name}", getattr(value, field.name, None)) for field in dataclasses.fields(value))
     elif isinstance(getattr(value, "__dict__", None), dict):
         yield from ((f".{name}", item) for name, item in vars(value).items())
+
+
+def _variables(function: Any) -> Iterator[tuple[str, Any]]:
+    """What travels with a function that is sent by value: closure, globals that it names, defaults."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # not assigned yet
+            yield f" closure variable {name!r}", cell.cell_contents
+    for name in sorted(_global_names(function.__code__) & function.__globals__.keys()):
+        yield f" global variable {name!r}", function.__globals__[name]
+    for index, value in enumerate(function.__defaults__ or (), 1):
+        yield f" default value {index}", value
+    for name, value in (function.__kwdefaults__ or {}).items():
+        yield f" default value of {name!r}", value
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    inner = [_global_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return set(code.co_names).union(*inner)
 
 
 def _short(key: Any) -> str:
@@ -98,9 +77,8 @@ def _short(key: Any) -> str:
 
 def _type(value: Any) -> str:
     kind = type(value)
-    return (
-        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
-    )
+    known = kind.__module__ in ("builtins", "__main__")
+    return kind.__qualname__ if known else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _name(function: Any) -> str:

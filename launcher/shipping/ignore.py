@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import re
 
 import pathspec
@@ -15,15 +16,13 @@ LAUNCHERIGNORE = ".launcherignore"
 CREDENTIAL = "credential-shaped"
 VERSION_CONTROL = "version control data"
 
-# Never sent, whatever an ignore file says: rebuilt on the worker or useless there.
-_CACHE_FOLDER_NAMES = (
-    ".venv node_modules __pycache__ .mypy_cache .pytest_cache .ruff_cache .pytype .hypothesis .tox .nox .eggs "
-    ".ipynb_checkpoints .terraform .direnv"
+# Never sent, whatever an ignore file says: rebuilt on the worker or useless there. A folder's name ends in a slash.
+_CACHES = re.compile(
+    r"(\.venv|node_modules|__pycache__|\.(mypy|pytest|ruff)_cache|\.pytype|\.hypothesis|\.tox|\.nox|\.eggs"
+    r"|\.ipynb_checkpoints|\.terraform|\.direnv)/|.*\.py[co]|\.DS_Store"
 )
-_CACHE_FOLDERS = frozenset(_CACHE_FOLDER_NAMES.split())
-_CACHE_FILES = re.compile(r".*\.py[co]|\.DS_Store")
 _MARKED_FOLDERS = {"pyvenv.cfg": "virtual environment", "CACHEDIR.TAG": "cache"}
-_VERSION_CONTROL = frozenset((".git", ".hg", ".svn", ".jj"))
+_VERSION_CONTROL = (".git", ".hg", ".svn", ".jj")
 
 # `id_*` means SSH keys: without a suffix, so that a module id_mapping.py still travels.
 _CREDENTIAL_GLOBS = """
@@ -33,8 +32,9 @@ _CREDENTIAL_GLOBS = """
     service-account*.json service_account*.json *.tfstate *.tfstate.* *.tfvars *.tfvars.json
 """
 _CREDENTIAL_FILES = re.compile("|".join(map(fnmatch.translate, _CREDENTIAL_GLOBS.split())) + r"|id_[^.]+")
-_CREDENTIAL_FOLDER_NAMES = ".aws .azure .gcloud .ssh .gnupg .kube .docker .kaggle .oci .databricks .huggingface"
-_CREDENTIAL_FOLDERS = frozenset(_CREDENTIAL_FOLDER_NAMES.split())
+_CREDENTIAL_FOLDERS = re.compile(
+    r".*/(\.(aws|azure|gcloud|ssh|gnupg|kube|docker|kaggle|oci|databricks|huggingface)|\.config/gcloud)/"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,7 @@ class Line:
         if self.regex.pattern == ".":  # pathspec's translation of `*` and `**`
             return True
         if self.text.endswith("/**"):  # what is below the folder, not the folder
-            found = self.regex.match(path)
-            return found is not None and found.end() < len(path)
+            return self.regex.search(path[: path.rstrip("/").rfind("/") + 1]) is not None
         return any(found.end() == len(path) for found in self.regex.finditer(path))
 
     @property
@@ -60,6 +59,7 @@ class Line:
         return not self.ignore and bool(self.text.rstrip("/").rpartition("/")[2].strip("!*?"))
 
 
+@functools.lru_cache(maxsize=4096)
 def parse(text: str, place: str) -> tuple[Line, ...]:
     """The patterns of an ignore file. One that is malformed matches nothing, as in git; ours raise PackagingError."""
     lines = []
@@ -90,29 +90,38 @@ class Rules:
     own: tuple[Line, ...] = ()
     skip: int = 0
     above: str = ""
+    _decided: dict[str, str | None] = dataclasses.field(default_factory=dict)
 
-    def why_not(self, path: str, name: str, is_dir: bool) -> str | None:
-        """Why an entry stays here, None where it is sent. `path` is relative to the root, "/" between names."""
-        if (is_dir and name in _CACHE_FOLDERS) or (not is_dir and _CACHE_FILES.fullmatch(name)):
+    def why_not(self, path: str) -> str | None:
+        """Why an entry stays here, None where it is sent. `path` is relative to the root; a folder's ends in a slash.
+
+        Decided once for each path: the same names come again with each call.
+        """
+        if path not in self._decided:
+            self._decided[path] = self._why_not(path)
+        return self._decided[path]
+
+    def _why_not(self, path: str) -> str | None:
+        name = path.rstrip("/").rpartition("/")[2]
+        if _CACHES.fullmatch(name + path[len(path.rstrip("/")) :]):
             return "cache, never sent"
-        text = path + "/" if is_dir else path
-        line = self._last(text, "own")
+        line = self._last(path, "own")
         if line is not None and line.ignore:
             return f"{LAUNCHERIGNORE}: {line.text}"
         if line is None or not line.explicit:
             if name in _VERSION_CONTROL:
                 return VERSION_CONTROL
-            if is_credential(path, name, is_dir):
+            if is_credential(path):
                 return CREDENTIAL
         if line is not None:
             return None
-        line = self._last(text, "git")
+        line = self._last(path, "git")
         return f"{GITIGNORE}: {line.text}" if line is not None and line.ignore else None
 
-    def _last(self, text: str, kind: str) -> Line | None:
+    def _last(self, path: str, kind: str) -> Line | None:
         rules: Rules | None = self
         while rules is not None:
-            here = rules.above + text[rules.skip :]
+            here = rules.above + path[rules.skip :]
             for line in rules.own if kind == "own" else rules.git:
                 if line.matches(here):
                     return line
@@ -120,14 +129,17 @@ class Rules:
         return None
 
 
-def is_credential(path: str, name: str, is_dir: bool) -> bool:
+rules = functools.lru_cache(maxsize=4096)(Rules)  # the same object for the same files, with what it decided already
+
+
+def is_credential(path: str) -> bool:
     """Whether a file or folder looks like one that holds credentials, by its name only."""
-    if is_dir:
-        return name in _CREDENTIAL_FOLDERS or f"/{path}".endswith("/.config/gcloud")
-    return _CREDENTIAL_FILES.fullmatch(name.lower()) is not None
+    if path.endswith("/"):
+        return _CREDENTIAL_FOLDERS.fullmatch(f"/{path}") is not None
+    return _CREDENTIAL_FILES.fullmatch(path.rpartition("/")[2].lower()) is not None
 
 
-def marked_folder(names: frozenset[str] | set[str]) -> str | None:
+def marked_folder(names: set[str]) -> str | None:
     """Why a folder with files of these names is never sent; None where it is an ordinary one."""
     for marker, kind in _MARKED_FOLDERS.items():
         if marker in names:

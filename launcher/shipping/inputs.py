@@ -5,76 +5,64 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from launcher.errors import ConfigError, PackagingError
-from launcher.shipping.requirements import files_of, local_folders, option_values, refuse_credentials
-from launcher.shipping.stamps import texts
+from launcher.shipping.requirements import files_of, local_folder, option, read_text, refuse_credentials
 
 # Settings of uv that say how it works here, not what it resolves to.
-_LOCAL_SETTINGS = (
-    "UV_CACHE_DIR", "UV_OFFLINE", "UV_NO_PROGRESS", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS", "UV_HTTP_", "UV_CONCURRENT_",
-    "UV_LINK_MODE", "UV_PYTHON", "UV_PROJECT", "UV_RUN_", "UV_TOOL_", "UV_LOG_", "UV_LOCK_TIMEOUT", "UV_WORKING_DIR",
-)  # fmt: skip
-_INDEX_VARIABLES = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INDEX_STRATEGY")
+_LOCAL_SETTINGS = re.compile(
+    "UV_(CACHE_DIR|OFFLINE|NO_PROGRESS|SYSTEM_CERTS|NATIVE_TLS|HTTP_|CONCURRENT_|LINK_MODE|PYTHON|PROJECT|RUN_|TOOL_|"
+    "LOG_|LOCK_TIMEOUT|WORKING_DIR)"
+)
+_INDEX_SETTINGS = re.compile(
+    "UV_(INDEX|DEFAULT_INDEX|INDEX_URL|EXTRA_INDEX_URL|INDEX_STRATEGY|INDEX_.*_(USERNAME|PASSWORD))"
+)
 
 
 @dataclasses.dataclass
 class Inputs:
-    """What is to be locked. `kind`: dependencies, uv.lock, requirements.txt, pyproject.toml or nothing.
+    """What is to be locked. `source`: the kind of declaration, as messages call it.
 
     `parts` is everything that the outcome depends on, as text; `folder` is where uv runs.
     """
 
-    kind: str
+    source: str
     folder: Path
     lines: tuple[str, ...] = ()
     parts: list[str] = dataclasses.field(default_factory=list)
-    tables: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # uv's configuration files, nearest first
-    urls: dict[str, list[str]] = dataclasses.field(default_factory=dict)  # index options of requirement files
-
-    @property
-    def source(self) -> str:
-        """How messages call it."""
-        return {"dependencies": "dependencies=[…]", "nothing": "the runner's own needs"}.get(self.kind, self.kind)
+    tables: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # uv's settings, those that win first
 
 
 def collect(root: Path | None, dependencies: Sequence[str] | None) -> Inputs:
-    """The declaration that counts. Reads files only where they changed.
+    """The declaration that counts.
 
     Raises PackagingError for a file that cannot be read or that holds a password, ConfigError for bad `dependencies`.
     """
-    inputs = _chosen(root, dependencies)
-    _add_settings(inputs)
+    inputs = Inputs("the runner's own needs", root or Path.cwd())
+    if dependencies is not None:
+        inputs.source = "dependencies=[…]"
+        inputs.lines = _checked(dependencies)
+        inputs.parts += inputs.lines
+    elif root is not None:
+        _add_declaration(inputs, root)
+    for name, value in sorted(os.environ.items()):
+        if name.startswith("UV_") and not _LOCAL_SETTINGS.match(name):
+            inputs.parts.append(f"{name}={value}")
+    for path, table in _configuration(inputs.folder):
+        text = json.dumps(table, sort_keys=True, default=str)
+        if root is not None and path.is_relative_to(root):
+            refuse_credentials(text, str(path))  # the person's own files may hold some: they are not sent
+        inputs.tables.append(table)
+        inputs.parts.append(text)
     return inputs
 
 
-def _chosen(root: Path | None, dependencies: Sequence[str] | None) -> Inputs:
-    folder = root if root is not None else Path.cwd()
-    if dependencies is not None:
-        return Inputs("dependencies", folder, _checked_lines(dependencies), list(dependencies))
-    if root is None:
-        return Inputs("nothing", folder)
-    locked = _lock_folder(root)
-    if locked is not None:
-        inputs = Inputs("uv.lock", root)
-        _add_file(inputs, locked / "uv.lock")
-        _add_project(inputs, root)
-        return inputs
-    if (root / "requirements.txt").is_file():
-        return _requirements(root)
-    project = _toml(root / "pyproject.toml").get("project", {})
-    if project.get("dependencies") or "dependencies" in project.get("dynamic", ()):
-        inputs = Inputs("pyproject.toml", root)
-        _add_project(inputs, root)
-        return inputs
-    return Inputs("nothing", folder)
-
-
-def _checked_lines(dependencies: Sequence[str]) -> tuple[str, ...]:
+def _checked(dependencies: Sequence[str]) -> tuple[str, ...]:
     if isinstance(dependencies, str):
         raise ConfigError(f"dependencies={dependencies!r} is one string. Fix: dependencies=[{dependencies!r}]")
     for line in dependencies:
@@ -86,97 +74,92 @@ def _checked_lines(dependencies: Sequence[str]) -> tuple[str, ...]:
     return tuple(dependencies)
 
 
-def _lock_folder(root: Path) -> Path | None:
+def _add_declaration(inputs: Inputs, root: Path) -> None:
+    lock = _lock_file(root)
+    if lock is not None:
+        inputs.source = "uv.lock"
+        _add_file(inputs, lock)
+        _add_project(inputs, root)
+    elif (root / "requirements.txt").is_file():
+        inputs.source = "requirements.txt"
+        _add_requirements(inputs, root)
+    else:
+        project = _toml(root / "pyproject.toml").get("project", {})
+        if project.get("dependencies") or "dependencies" in project.get("dynamic", ()):
+            inputs.source = "pyproject.toml"
+            _add_project(inputs, root)
+
+
+def _lock_file(root: Path) -> Path | None:
     if (root / "uv.lock").is_file():
-        return root
+        return root / "uv.lock"
     for folder in root.parents:  # a member of a workspace is locked in the workspace's file
         if (folder / "uv.lock").is_file():
-            workspace = _toml(folder / "pyproject.toml").get("tool", {}).get("uv", {}).get("workspace")
-            return folder if workspace is not None else None
+            return folder / "uv.lock" if "workspace" in _uv_table(folder) else None
     return None
 
 
-def _requirements(root: Path) -> Inputs:
-    inputs = Inputs("requirements.txt", root)
-    for path, text in files_of(root / "requirements.txt"):
-        refuse_credentials(text, str(path))
-        inputs.parts += [os.path.relpath(path, root), text]
-        for option in ("--index-url", "--extra-index-url", "--find-links"):
-            short = {"--index-url": "-i", "--find-links": "-f"}.get(option, option)
-            inputs.urls.setdefault(option, []).extend(option_values(text, option, short))
-        for folder in local_folders(path, text):
-            _add_project(inputs, folder)
-    return inputs
+def _add_requirements(inputs: Inputs, root: Path) -> None:
+    urls: dict[str, Any] = {"extra-index-url": [], "find-links": []}
+    for path, lines in files_of(root / "requirements.txt"):
+        _add_file(inputs, path)
+        for line in lines:
+            urls["index-url"] = option(line, "-i", "--index-url") or urls.get("index-url", "")
+            urls["extra-index-url"] += filter(None, [option(line, "--extra-index-url")])
+            urls["find-links"] += filter(None, [option(line, "-f", "--find-links")])
+            folder = local_folder(path, line)
+            if folder is not None:
+                _add_project(inputs, folder)
+    inputs.tables.append(urls)
 
 
 def _add_project(inputs: Inputs, folder: Path) -> None:
     """What a project declares: of pyproject.toml only the tables that say something about packages."""
     path = folder / "pyproject.toml"
-    document = _toml(path)
-    project = dict(document.get("project", {}))
-    relevant = {
-        "project": {
-            key: project.get(key)
-            for key in ("name", "dependencies", "optional-dependencies", "dynamic", "requires-python")
-        },
-        "uv": document.get("tool", {}).get("uv"),
-    }
-    text = json.dumps(relevant, sort_keys=True, default=str)
+    project = _toml(path).get("project", {})
+    text = json.dumps([project, _uv_table(folder)], sort_keys=True, default=str)
     refuse_credentials(text, str(path))
     inputs.parts += [str(path), text]
     if "dependencies" in project.get("dynamic", ()) or not project:
-        for name in ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt"):
+        for name in ("setup.py", "setup.cfg", "requirements.txt"):
             if (folder / name).is_file():
                 _add_file(inputs, folder / name)
 
 
 def _add_file(inputs: Inputs, path: Path) -> None:
-    try:
-        text = texts.get(path)
-    except OSError as exc:
-        raise PackagingError(f"cannot read {path}: {exc.strerror}. Fix its permissions.") from exc
-    if path.name == "uv.lock":
+    text = read_text(path)
+    if path.suffix != ".py":
         refuse_credentials(text, str(path))
     inputs.parts += [str(path), text]
 
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(texts.get(path))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as exc:
+        return tomllib.loads(read_text(path)) if path.is_file() else {}
+    except ValueError as exc:
         raise PackagingError(f"cannot read {path}: {exc}. Fix that file.") from exc
 
 
-def _add_settings(inputs: Inputs) -> None:
-    """uv's own configuration, as uv finds it."""
-    for name, value in sorted(os.environ.items()):
-        if name.startswith("UV_") and not name.startswith(_LOCAL_SETTINGS):
-            inputs.parts.append(f"{name}={value}")
-    for path in _configuration(inputs.folder):
-        table = _toml(path)
-        inputs.tables.append(table.get("tool", {}).get("uv", {}) if path.name == "pyproject.toml" else table)
-        inputs.parts.append(json.dumps(inputs.tables[-1], sort_keys=True, default=str))
+def _uv_table(folder: Path) -> dict[str, Any]:
+    table: dict[str, Any] = _toml(folder / "pyproject.toml").get("tool", {}).get("uv", {})
+    return table
 
 
-def _configuration(folder: Path) -> Iterator[Path]:
-    if os.environ.get("UV_NO_CONFIG"):
-        return
-    chosen = os.environ.get("UV_CONFIG_FILE")
-    if chosen:
-        yield Path(chosen)
+def _configuration(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """uv's own configuration files, as uv finds them."""
+    if chosen := os.environ.get("UV_CONFIG_FILE"):
+        yield Path(chosen), _toml(Path(chosen))
         return
     for place in (folder, *folder.parents):
-        own = place / "uv.toml"
-        if own.is_file():
-            yield own
+        if (place / "uv.toml").is_file():
+            yield place / "uv.toml", _toml(place / "uv.toml")
             break
-        if "uv" in _toml(place / "pyproject.toml").get("tool", {}):
-            yield place / "pyproject.toml"
+        if table := _uv_table(place):
+            yield place / "pyproject.toml", table
             break
-    user = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    yield from (path for path in (Path(user) / "uv" / "uv.toml", Path("/etc/uv/uv.toml")) if path.is_file())
+    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    for path in (user / "uv/uv.toml", Path("/etc/uv/uv.toml")):
+        yield path, _toml(path)
 
 
 def index_args(inputs: Inputs) -> dict[str, str]:
@@ -184,23 +167,15 @@ def index_args(inputs: Inputs) -> dict[str, str]:
 
     A lock with hashes makes it safe to take a file from any of them. Folders of this machine are left out.
     """
-    found = {name: os.environ[name] for name in _INDEX_VARIABLES if os.environ.get(name)}
-    found |= {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith("UV_INDEX_") and name.endswith(("_USERNAME", "_PASSWORD"))
-    }
-    extra = list(inputs.urls.get("--extra-index-url", []))
-    default = (inputs.urls.get("--index-url") or [""])[-1]
-    links = list(inputs.urls.get("--find-links", []))
-    for table in (nested for outer in inputs.tables for nested in (outer, outer.get("pip", {}))):
+    found = {name: value for name, value in os.environ.items() if value and _INDEX_SETTINGS.fullmatch(name)}
+    default, extra, links = "", [], os.environ.get("UV_FIND_LINKS", "").split(",")
+    for table in (each for outer in inputs.tables for each in (outer, outer.get("pip", {}))):
         for index in table.get("index", []):
-            url = str(index.get("url", ""))
             if index.get("default"):
-                default = default or url
+                default = default or index["url"]
             else:
-                extra.append(f"{index['name']}={url}" if index.get("name") else url)
-        default = default or str(table.get("index-url", ""))
+                extra.append(f"{index['name']}={index['url']}" if index.get("name") else index["url"])
+        default = default or table.get("index-url", "")
         extra += table.get("extra-index-url", [])
         links += table.get("find-links", [])
     remote = [os.path.expandvars(url) for url in extra if "://" in url and "file://" not in url]
@@ -208,11 +183,7 @@ def index_args(inputs: Inputs) -> dict[str, str]:
         found["UV_INDEX"] = " ".join([*found.get("UV_INDEX", "").split(), *dict.fromkeys(remote)])
     if "://" in default and not default.startswith("file:") and not {"UV_DEFAULT_INDEX", "UV_INDEX_URL"} & set(found):
         found["UV_DEFAULT_INDEX"] = os.path.expandvars(default)
-    web = [
-        link
-        for link in (*os.environ.get("UV_FIND_LINKS", "").split(","), *links)
-        if link.startswith(("http:", "https:"))
-    ]
+    web = [os.path.expandvars(link) for link in links if link.startswith(("http:", "https:"))]
     if web:
         found["UV_FIND_LINKS"] = ",".join(dict.fromkeys(web))
     if found:

@@ -9,7 +9,7 @@ from pathlib import Path
 from launcher.errors import PackagingError
 from launcher.shipping.ignore import CREDENTIAL, LAUNCHERIGNORE, VERSION_CONTROL
 from launcher.shipping.project import Place, place_of
-from launcher.shipping.walk import FILE, Entry, LeftOut, files_of, walker
+from launcher.shipping.walk import Entry, LeftOut, file_entry, files_of, walk
 
 _NAMED = 5  # how many files a notice names before it counts the rest
 
@@ -25,46 +25,56 @@ class Listing:
     notices: tuple[str, ...]
 
     @property
-    def files(self) -> tuple[Entry, ...]:
-        return tuple(files_of(list(self.entries)))
+    def files(self) -> list[Entry]:
+        return files_of(self.entries)
 
     @property
     def total_bytes(self) -> int:
         return sum(entry.size for entry in self.entries)
 
-    def largest(self, count: int = 10) -> tuple[Entry, ...]:
-        return tuple(sorted(self.files, key=lambda entry: (-entry.size, entry.path))[:count])
+    def check_size(self, max_bytes: int) -> None:
+        """PackagingError with the largest files where the files add up to more than `max_bytes`."""
+        if self.root is None or self.total_bytes <= max_bytes:
+            return
+        largest = sorted(self.files, key=lambda entry: (-entry.size, entry.path))[:10]
+        listing = "\n".join(f"  {_megabytes(entry.size):>12}  {entry.path}" for entry in largest)
+        raise PackagingError(
+            f"the files of {self.root} add up to {_megabytes(self.total_bytes)}, the limit is "
+            f"{_megabytes(max_bytes)}. The largest:\n{listing}\n"
+            f"Fix: name what the job does not need in {self.root / LAUNCHERIGNORE} (`launcher files` shows the "
+            "rest), or raise max_archive_bytes."
+        )
 
 
-def describe(
-    start: str | os.PathLike[str] | None = None, *, project_root: str | os.PathLike[str] | None = None
-) -> Listing:
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size:,} bytes"
+
+
+def describe(start: str | os.PathLike[str] | None = None) -> Listing:
     """What a call from this script or folder (default: the current folder) would send.
 
-    Raises ConfigError for a bad `project_root` or `start`, PackagingError for what cannot be read.
+    Raises PackagingError for what is not there or cannot be read.
     """
     start = Path.cwd() if start is None else Path(start)
     if not start.exists():
         raise PackagingError(f"no such file or folder: {start}")
-    return listing_of(place_of(start, project_root))
+    return listing_of(place_of(start))
 
 
 def listing_of(place: Place) -> Listing:
-    """The files of a place. Reads ignore files only, and those only when they changed."""
+    """The files of a place. Reads ignore files only."""
     if place.root is None:
         return Listing(None, True, (), (), (place.why,))
     if place.lone:
-        info = os.stat(place.root / place.lone)
-        entry = Entry(place.lone, FILE, info.st_size, bool(info.st_mode & 0o100), "",
-                      info.st_mtime_ns, info.st_ctime_ns, info.st_ino)  # fmt: skip
+        entry = file_entry(place.lone, os.stat(place.root / place.lone))
         return Listing(place.root, True, (entry,), (), (place.why,))
-    entries, left_out = walker(place.root).walk()
+    entries, left_out = walk(place.root)
     return Listing(place.root, False, tuple(entries), tuple(left_out), tuple(_notices(left_out)))
 
 
 def _notices(left_out: list[LeftOut]) -> list[str]:
     secret = [item.path for item in left_out if item.why in (CREDENTIAL, VERSION_CONTROL)]
-    links = [item for item in left_out if item.why.startswith("link ")]
+    links = [f"{item.path}: {item.why}" for item in left_out if item.why.startswith("link ")]
     notices = []
     if secret:
         notices.append(
@@ -72,7 +82,7 @@ def _notices(left_out: list[LeftOut]) -> list[str]:
             f"a line `!name` in {LAUNCHERIGNORE} sends it)"
         )
     if links:
-        notices.append(f"left out: {_named([f'{item.path}: {item.why}' for item in links])}")
+        notices.append(f"left out: {_named(links)}")
     return notices
 
 

@@ -11,16 +11,13 @@ from typing import Any
 
 from launcher.cloud.seams import ObjectStore
 from launcher.shipping import payload, project
-from launcher.shipping.archive import Archive, check_size
-from launcher.shipping.blobs import upload_blob
+from launcher.shipping.archive import Archive
+from launcher.shipping.blobs import LocalBlob, of_bytes, upload_blob
 from launcher.shipping.cache import open_cache
 from launcher.shipping.captured import Search, capture
 from launcher.shipping.environment import Locks, check_python, lock
-from launcher.shipping.listing import Listing, listing_of
-from launcher.shipping.local_blob import LocalBlob, of_bytes
+from launcher.shipping.listing import listing_of
 from launcher.shipping.uv import uv_binary
-
-DEFAULT_MAX_ARCHIVE_BYTES = 500_000_000
 
 
 @dataclasses.dataclass
@@ -42,7 +39,6 @@ class Packed:
     client_root: str
     secrets: dict[str, str] = dataclasses.field(repr=False)
     index_args: dict[str, str] = dataclasses.field(repr=False)
-    unmatched: tuple[str, ...]
     notices: tuple[str, ...]
     _files: contextlib.ExitStack = dataclasses.field(repr=False, compare=False)
 
@@ -63,85 +59,60 @@ def pack(
     *,
     dependencies: Sequence[str] | None = None,
     capture_env_vars: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
     project_root: str | os.PathLike[str] | None = None,
-    max_archive_bytes: int = DEFAULT_MAX_ARCHIVE_BYTES,
+    max_archive_bytes: int = 500_000_000,
     cache_dir: Path | None = None,
-    on_step: Callable[[str], None] | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
 ) -> Packed:
     """Packs a call. Nothing leaves this machine, and uv reads the network only where it resolves something new.
 
-    `max_archive_bytes` limits what the project's files add up to. `on_step` is told before each step that takes
-    long; an unchanged project has none. Raises ConfigError and PackagingError, each naming culprit and fix, and
-    leaves nothing behind then.
+    `env`: the job's plain variables, which are recorded in the bucket: searched for captured values like all that
+    is sent. `max_archive_bytes` limits what the project's files add up to. `on_step` is told before each step that
+    takes long; an unchanged project has none. Raises ConfigError and PackagingError, each naming culprit and fix,
+    and leaves nothing behind then.
     """
     python = check_python()
-    tell = on_step or (lambda step: None)
     cache = open_cache(cache_dir)
-    captured = capture(capture_env_vars)
-    search = Search(captured.values, cache)
+    secrets, unmatched = capture(capture_env_vars)
+    search = Search(secrets, cache)
+    for name, value in (env or {}).items():
+        search.refuse(value.encode(), f"env={{{name!r}: …}}, which is recorded", f"leave {name} out of env.")
     place = project.locate(function, project_root)
     files = contextlib.ExitStack()
     try:
-        spool, modules = payload.write(function, args, kwargs or {}, search)
-        files.callback(spool.close)
+        call, modules = payload.write(function, args, kwargs or {}, search, files)
         listing = listing_of(place)
-        if listing.root is not None:
-            check_size(listing.root, list(listing.entries), max_archive_bytes)
-        locks = lock(None if listing.lone else listing.root, dependencies, python, cache, tell)
+        listing.check_size(max_archive_bytes)
+        locks = lock(None if listing.lone else listing.root, dependencies, python, cache, on_step)
         _refuse_values(locks, search)
-        archive = None
-        if listing.root is not None:
-            archive = Archive(listing.root, cache, tell).pack(
-                list(listing.entries), search, lambda made: files.callback(made.close)
+        root, entries = listing.root, list(listing.entries)
+        cwd, paths = project.where(root, entries) if root is not None else (".", ())
+        notices = [*listing.notices, *locks.notices]
+        if cwd is None and not listing.lone:
+            notices.append(
+                f"the current folder {os.getcwd()} is not sent: the job starts in the project's root, {root}"
             )
-        there = _on_the_worker(listing)
+        notices += project.unsent_modules(modules, root, entries)
+        notices += [f"capture_env_vars: {each!r} matches no environment variable here" for each in unmatched]
         return Packed(
             python=python,
-            payload=spool.finish(),
-            archive=archive,
+            payload=call,
+            archive=None if root is None else Archive(root, cache, on_step, files).pack(entries, search),
             lock_cpu=of_bytes(locks.cpu.encode()),
             lock_tpu=of_bytes(locks.tpu.encode()),
-            uv=uv_binary(cache, tell),
-            cwd=there.cwd,
-            import_paths=there.import_paths,
-            client_root="" if listing.root is None else str(listing.root),
-            secrets=captured.values,
+            uv=uv_binary(cache, root or Path.cwd(), on_step),
+            cwd=cwd or ".",
+            import_paths=paths,
+            client_root=str(root or ""),
+            secrets=secrets,
             index_args=locks.index_args,
-            unmatched=captured.unmatched,
-            notices=(
-                *listing.notices,
-                *locks.notices,
-                *there.notices,
-                *project.about_modules(modules, place, there.import_paths),
-                *(f"capture_env_vars: {each!r} matches no environment variable here" for each in captured.unmatched),
-            ),
+            notices=tuple(notices),
             _files=files,
         )
     except BaseException:
         files.close()
         raise
-
-
-@dataclasses.dataclass(frozen=True)
-class _There:
-    """Where the function will find itself."""
-
-    cwd: str = "."
-    import_paths: tuple[str, ...] = ()
-    notices: tuple[str, ...] = ()
-
-
-def _on_the_worker(listing: Listing) -> _There:
-    root = listing.root
-    if root is None:
-        return _There()
-    cwd = project.current_folder(root, listing.entries)
-    paths = project.import_paths(root, listing.entries, listing.lone)
-    if cwd is None and not listing.lone:
-        return _There(
-            ".", paths, (f"the current folder {os.getcwd()} is not sent: the job starts in the project's root, {root}",)
-        )
-    return _There(cwd or ".", paths)
 
 
 def _refuse_values(locks: Locks, search: Search) -> None:

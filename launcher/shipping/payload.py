@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import operator
 import pickle
@@ -13,11 +14,11 @@ from typing import IO, Any, cast
 import cloudpickle
 
 from launcher.errors import PackagingError
+from launcher.shipping.agent_archive import only_here
+from launcher.shipping.blobs import LocalBlob, Spool
 from launcher.shipping.captured import Search, found_error
 from launcher.shipping.culprit import locate
-from launcher.shipping.local_blob import Spool
 
-PROTOCOL = 5
 _MAX_WRAPPERS = 16
 
 
@@ -28,20 +29,22 @@ class CallPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is 
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file, protocol=PROTOCOL)
+        super().__init__(file, protocol=5)
         self.modules: set[str] = set()
 
     def reducer_override(self, obj: Any) -> Any:
+        module = obj.__name__ if isinstance(obj, types.ModuleType) else getattr(obj, "__module__", "")
+        if isinstance(module, str) and only_here(module):  # a job's handle also holds its key
+            raise TypeError(f"{module} of the launcher exists only where jobs are submitted")
         if isinstance(obj, types.FunctionType):
             reference = by_reference(obj)
             if reference is not None:
                 self.modules.add(obj.__module__)
                 return reference
         reduced = super().reducer_override(obj)
-        if isinstance(obj, types.ModuleType):
-            self.modules.add(obj.__name__)
-        elif reduced is NotImplemented and isinstance(obj, (type, types.FunctionType)):
-            self.modules.add(str(obj.__module__))  # it goes by its name
+        by_name = reduced is NotImplemented and isinstance(obj, (type, types.FunctionType))
+        if by_name or isinstance(obj, types.ModuleType):
+            self.modules.add(str(module))
         return reduced
 
 
@@ -55,65 +58,62 @@ def by_reference(function: types.FunctionType) -> tuple[Any, ...] | None:
         return None
     if not isinstance(getattr(module, "__spec__", None), importlib.machinery.ModuleSpec):
         return None
+    name = function.__qualname__
     try:
-        found = operator.attrgetter(function.__qualname__)(module)
+        found = operator.attrgetter(name)(module)
+        for _ in range(_MAX_WRAPPERS):
+            if found is function:
+                break
+            found, name = found.__wrapped__, name + ".__wrapped__"
     except AttributeError:
         return None
-    name = function.__qualname__
-    for _ in range(_MAX_WRAPPERS):
-        if found is function:
-            # The plain case is cloudpickle's own.
-            return None if name == function.__qualname__ else (operator.attrgetter(name), (module,))
-        wrapped = getattr(found, "__wrapped__", None)
-        if wrapped is None:
-            return None
-        found, name = wrapped, name + ".__wrapped__"
-    return None
+    if found is not function or name == function.__qualname__:
+        return None  # the plain case is cloudpickle's own
+    return operator.attrgetter(name), (module,)
 
 
 def write(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], search: Search
-) -> tuple[Spool, set[str]]:
-    """The pickled call in a temporary file, and the modules that it needs.
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    search: Search,
+    files: contextlib.ExitStack,
+) -> tuple[LocalBlob, set[str]]:
+    """The pickled call in a temporary file, which `files` closes, and the modules that it needs.
 
     Raises PackagingError naming the argument, keyword or variable that cannot be pickled, or that holds a
     captured value.
     """
     stream = search.stream()
-    spool = Spool("the pickled call", stream)
+    spool = Spool("the pickled call", stream.feed)
+    files.callback(spool.close)
+    pickler = CallPickler(cast(IO[bytes], spool))
     try:
-        pickler = CallPickler(cast(IO[bytes], spool))
-        try:
-            pickler.dump((function, args, dict(kwargs)))
-        except PackagingError:
-            raise
-        except Exception as exc:  # pickling runs the code of any type: it can raise anything
-            where = locate(function, args, kwargs, _unpicklable)
-            raise PackagingError(
-                f"{where} cannot be pickled: {type(exc).__name__}: {exc}. "
-                "Fix: send what it is made from, and make it inside the function."
-            ) from exc
-        if stream.found:
-            where = locate(function, args, kwargs, lambda value: _holds(value, search))
-            raise found_error(
-                stream.found, f"the pickled call ({where})",
-                f'read it in the function with os.environ["{stream.found}"], where it is set, instead of sending it.',
-            )  # fmt: skip
-    except BaseException:
-        spool.close()
+        pickler.dump((function, args, dict(kwargs)))
+    except PackagingError:
         raise
-    return spool, pickler.modules
+    except Exception as exc:  # pickling runs the code of any type: it can raise anything
+        raise PackagingError(
+            f"{locate(function, args, kwargs, _unpicklable)} cannot be pickled: {type(exc).__name__}: {exc}. "
+            "Fix: send what it is made from, and make it inside the function."
+        ) from exc
+    if stream.found:
+        where = locate(function, args, kwargs, lambda value: _holds(value, search))
+        raise found_error(
+            stream.found, f"the pickled call ({where})",
+            f'read it in the function with os.environ["{stream.found}"], where it is set, instead of sending it.',
+        )  # fmt: skip
+    return spool.finish(), pickler.modules
 
 
 class _Sink:
     """Takes a pickle and keeps nothing."""
 
-    def __init__(self, feed: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, feed: Callable[[bytes], None] = lambda data: None) -> None:
         self._feed = feed
 
     def write(self, data: bytes | pickle.PickleBuffer) -> int:
-        if self._feed is not None:
-            self._feed(bytes(data))
+        self._feed(bytes(data))
         return memoryview(data).nbytes
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from launcher.errors import PackagingError
-from launcher.shipping.stamps import texts
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'\]>,]+", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?![A-Za-z0-9._/:-])")
+_USERINFO = re.compile(
+    r"(?<!\w)(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<userinfo>[^\s\"/?#]*)@(?P<host>[^\s\"/?#]*)", re.IGNORECASE
+)
 _INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)(?:\s*=\s*|\s+|(?=[^-\s]))(?P<file>.+)")
-_LOCAL = re.compile(r"(?:-e|--editable)(?:\s*=\s*|\s+)(?P<path>.+)|(?P<plain>\.{0,2}/.*|file:.*)")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".sdist")
 
 
@@ -28,25 +28,14 @@ class Pinned:
     @property
     def line(self) -> str:
         """Without its hashes."""
-        return re.sub(r"\\\n.*", "", self.text, flags=re.DOTALL).strip()
+        return self.text.partition("\\\n")[0].strip()
 
     @property
     def location(self) -> str:
         """The path or URL of a direct requirement, else ""."""
-        line = self.line.partition(" ;")[0]
-        if line.startswith("-e "):
-            return line[3:].strip()
-        if " @ " in line:
-            return line.partition(" @ ")[2].strip()
-        return "" if self.name else line
-
-    @property
-    def hashed(self) -> bool:
-        return "--hash=" in self.text
-
-
-def normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+        line = self.line.partition(" ;")[0].removeprefix("-e ")
+        _, at, place = line.partition(" @ ")
+        return place.strip() if at else ("" if self.name else line.strip())
 
 
 def parse_lock(text: str) -> list[Pinned]:
@@ -57,22 +46,22 @@ def parse_lock(text: str) -> list[Pinned]:
         if not block or (block.startswith("-") and not block.startswith("-e ")):
             continue
         name = _NAME.match(block)
-        bare = name is None or block[name.end() : name.end() + 1] in ("/", ":") or block.startswith("file:")
-        found.append(Pinned("" if name is None or bare else normalised(name.group()), block))
+        found.append(Pinned(re.sub(r"[-_.]+", "-", name.group()).lower() if name else "", block))
     return found
 
 
-def checked(pins: Iterable[Pinned], source: str) -> tuple[list[Pinned], list[str]]:
-    """The requirements that a worker can install, by name, and a notice for each local folder among the rest.
+def checked(pins: Iterable[Pinned], source: str) -> tuple[str, list[str]]:
+    """The lock's text, of the requirements that a worker can install, and a notice for each local folder.
 
     Raises PackagingError for one that cannot be verified by hash there, or cannot be had there at all.
     """
     kept, notices = [], []
     for pin in pins:
+        refuse_credentials(pin.text, source)
         place = pin.location
-        local = (place and not _URL.match(place)) or place.startswith("file:")
+        local = place.startswith("file:") or (place and "://" not in place)
         if local and not place.endswith(_ARCHIVES):
-            if place.rstrip("/") not in (".", ""):
+            if place.rstrip("/") != ".":
                 notices.append(
                     f"{source}: the local package {place} is not installed on the worker; "
                     "it is imported from the project if it is in it"
@@ -83,20 +72,14 @@ def checked(pins: Iterable[Pinned], source: str) -> tuple[list[Pinned], list[str
                 f"{source}: {place} is a file on this machine, workers cannot install it. "
                 "Fix: publish it to your package index, or unpack it into the project."
             )
-        if not pin.hashed:
+        if "--hash=" not in pin.text:
+            fix = "name a released version, or an archive by URL (https://host/owner/repository/archive/<commit>.zip)"
             raise PackagingError(
-                f"{source}: {pin.line} has no hash, so workers could not tell what they install. "
-                "Fix: name a released version, or an archive by URL (https://host/owner/repository/archive/<commit>.zip)."
-                if "git+" in place
-                else f"{source}: {pin.line} has no hash, so workers could not tell what they install. "
-                "Fix: lock it again from an index that publishes hashes."
+                f"{source}: {pin.line} has no hash, so workers could not tell what they install. Fix: {fix}."
             )
         kept.append(pin)
-    return sorted(kept, key=lambda pin: (pin.name, pin.text)), notices
-
-
-def render(pins: Iterable[Pinned]) -> str:
-    return "".join(pin.text + "\n" for pin in pins)
+    kept.sort(key=lambda pin: (pin.name, pin.text))
+    return "".join(pin.text + "\n" for pin in kept), notices
 
 
 def refuse_credentials(text: str, place: str) -> None:
@@ -104,63 +87,60 @@ def refuse_credentials(text: str, place: str) -> None:
 
     `${NAME}` is allowed: uv fills it in from the environment, and the file does not hold the value.
     """
-    for match in _URL.finditer(text):
-        userinfo, at, rest = match.group().partition("://")[2].partition("/")[0].rpartition("@")
-        if not at:
-            continue
-        user, colon, password = userinfo.partition(":")
+    for match in _USERINFO.finditer(text) if "@" in text else ():  # a large uv.lock mostly has none
+        user, colon, password = match["userinfo"].partition(":")
         secret = password if colon else user
-        if not secret or re.fullmatch(r"\$\{\w+\}", secret) or (not colon and "ssh://" in match.group()):
+        if not secret or re.fullmatch(r"\$\{\w+\}", secret) or (not colon and match["scheme"].endswith("ssh")):
             continue
-        scheme, _, tail = match.group().partition("://")
-        shown = f"{scheme}://****@{rest}{'/…' if '/' in tail else ''}"
         raise PackagingError(
-            f"{place}: the URL {shown} contains a password. Fix: take it out; give uv the credentials by "
-            "UV_INDEX_<NAME>_USERNAME and UV_INDEX_<NAME>_PASSWORD, or ~/.netrc."
+            f"{place}: the URL {match['scheme']}://****@{match['host']}/… contains a password. Fix: take it out; give "
+            "uv the credentials by UV_INDEX_<NAME>_USERNAME and UV_INDEX_<NAME>_PASSWORD, or ~/.netrc."
         )
 
 
-def files_of(path: Path) -> Iterator[tuple[Path, str]]:
-    """A requirements file and every file that it includes, with their texts. PackagingError for a missing one."""
+def mask(text: str) -> str:
+    """The text without what stands before the @ of a URL."""
+    return _USERINFO.sub(r"\g<scheme>://****@\g<host>", text)
+
+
+def files_of(path: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A requirements file and every file that it includes, with their lines. PackagingError for a missing one."""
     waiting, seen = [path], set()
     while waiting:
         current = waiting.pop()
-        if str(current) in seen:
+        if current in seen:
             continue
-        seen.add(str(current))
-        try:
-            text = texts.get(current)
-        except OSError as exc:
-            raise PackagingError(
-                f"cannot read {current}: {exc.strerror}. Fix: create it, or remove the line that names it."
-            ) from exc
-        yield current, text
-        for line in _logical_lines(text):
+        seen.add(current)
+        lines = _lines(read_text(current))
+        yield current, lines
+        for line in lines:
             include = _INCLUDE.match(line)
             if include is not None and "://" not in include["file"]:
                 named = os.path.expandvars(include["file"].strip())
                 waiting.append(Path(os.path.normpath(current.parent / named)))
 
 
-def local_folders(path: Path, text: str) -> Iterator[Path]:
-    """The local projects that a requirements file names: their own declarations are part of the input."""
-    for line in _logical_lines(text):
-        match = _LOCAL.match(line)
-        if match is not None:
-            place = (match["path"] or match["plain"]).partition(" ;")[0].partition("[")[0].strip()
-            yield path.parent / place.removeprefix("file://").removeprefix("file:")
+def read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as exc:
+        raise PackagingError(f"cannot read {path}: {exc.strerror}. Fix its permissions, or what names it.") from exc
 
 
-def option_values(text: str, *names: str) -> Iterator[str]:
-    """The values of options such as `--extra-index-url` in a requirements file."""
-    for line in _logical_lines(text):
-        option, _, value = line.replace("=", " ", 1).partition(" ")
-        if option in names and value.strip():
-            yield value.strip()
+def _lines(text: str) -> list[str]:
+    """Without comments, continued ones joined."""
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.replace("\\\n", " ").splitlines())
+    return [line for line in lines if line]
 
 
-def _logical_lines(text: str) -> Iterator[str]:
-    for line in text.replace("\\\n", " ").splitlines():
-        stripped = re.sub(r"(^|\s)#.*", "", line).strip()
-        if stripped:
-            yield stripped
+def local_folder(path: Path, line: str) -> Path | None:
+    """The local project that a line of a requirements file names: its own declarations are part of the input."""
+    place = re.sub(r"^(-e|--editable)[\s=]+", "", line).partition(" ;")[0].rpartition(" @ ")[2].partition("[")[0]
+    folder = path.parent / place.strip().removeprefix("file://").removeprefix("file:")
+    return folder if folder.is_dir() else None
+
+
+def option(line: str, *names: str) -> str:
+    """The value of an option such as `--extra-index-url` in a line of a requirements file, else ""."""
+    found = re.match(r"(-[\w-]+)(?:\s*=\s*|\s+)(.+)", line)
+    return found[2] if found and found[1] in names else ""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gzip
 import hashlib
 import importlib.metadata
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,8 +18,9 @@ import uv
 
 from launcher.errors import ConfigError, PackagingError
 from launcher.records.jobs import Blob
-from launcher.shipping.cache import Cache
-from launcher.shipping.local_blob import LocalBlob, of_bytes
+from launcher.shipping.blobs import LocalBlob, of_bytes
+from launcher.shipping.cache import Cache, lock_for
+from launcher.shipping.requirements import mask
 
 # What workers run: this version's binary in the wheel for Linux x86-64. Both change together.
 UV_VERSION = "0.13.8"
@@ -30,7 +30,6 @@ UV_SHA256 = "4a7607589912d9c20e86b860b032f7c7f2913c9a3e76f46aef136885387452b8"
 WORKER_PLATFORM = "x86_64-manylinux_2_31"
 TIMEOUT_S = 1800.0  # a resolution that builds large source distributions takes minutes
 _SHOWN_LINES = 25
-_USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@\"']+@", re.IGNORECASE)
 
 
 class UvFailed(Exception):
@@ -68,47 +67,22 @@ def run(arguments: Sequence[str], folder: Path, stdin: str = "") -> str:
     return done.stdout
 
 
-def mask(text: str) -> str:
-    """The text without what stands before the @ of a URL."""
-    return _USERINFO.sub(r"\g<scheme>****@", text)
-
-
-_lock = threading.Lock()
-_binaries: dict[str, LocalBlob] = {}
-
-
-def uv_binary(cache: Cache, on_step: Callable[[str], None] = lambda step: None) -> LocalBlob:
+def uv_binary(cache: Cache, folder: Path, on_step: Callable[[str], None] = lambda step: None) -> LocalBlob:
     """The pinned uv for Linux x86-64, gzipped: the client's own where it is that one, else fetched once by uv.
 
-    Raises PackagingError where it cannot be fetched, or is not the pinned binary.
+    `folder`: the project's, whose package indexes it is fetched from. Raises PackagingError where it cannot be
+    fetched, or is not the pinned binary.
     """
-    with _lock:
-        known = _binaries.get(str(cache.root))
-        if known is None:
-            known = _binaries[str(cache.root)] = _cached(cache) or _made(cache, on_step)
-        return known
-
-
-def _cached(cache: Cache) -> LocalBlob | None:
-    path = cache.root / "uv" / f"{UV_SHA256}.gz"
-    document = cache.read_json(f"uv/{UV_SHA256}.json")
-    try:
-        if document is None or path.stat().st_size != document["size"]:
-            return None
-        return LocalBlob(Blob(document["sha256"], document["size"]), document["crc32c"], lambda: path.open("rb"))
-    except (OSError, KeyError):
-        return None
-
-
-def _made(cache: Cache, on_step: Callable[[str], None]) -> LocalBlob:
-    binary = _own() or _fetched(on_step)
-    local = of_bytes(gzip.compress(binary, 1, mtime=0))
-    with local.open() as packed:
-        kept = cache.write(f"uv/{UV_SHA256}.gz", packed.read())
-    described = {"sha256": local.blob.sha256, "size": local.blob.size, "crc32c": local.crc32c}
-    if kept and cache.write_json(f"uv/{UV_SHA256}.json", described):
-        return _cached(cache) or local
-    return local
+    with lock_for("uv", str(cache.root)):
+        path = cache.root / "uv" / f"{UV_SHA256}.gz"
+        known = cache.read_json(f"uv/{UV_SHA256}.json")
+        if known and path.is_file() and path.stat().st_size == known["size"]:
+            return LocalBlob(Blob(known["sha256"], known["size"]), known["crc32c"], lambda: path.open("rb"))
+        packed = gzip.compress(_own() or _fetched(folder, on_step), 1, mtime=0)
+        local = of_bytes(packed)
+        cache.write(f"uv/{path.name}", packed)
+        cache.write_json(f"uv/{UV_SHA256}.json", {**dataclasses.asdict(local.blob), "crc32c": local.crc32c})
+        return local
 
 
 def _own() -> bytes | None:
@@ -121,14 +95,14 @@ def _own() -> bytes | None:
     return binary if hashlib.sha256(binary).hexdigest() == UV_SHA256 else None
 
 
-def _fetched(on_step: Callable[[str], None]) -> bytes:
+def _fetched(folder: Path, on_step: Callable[[str], None]) -> bytes:
     on_step(f"fetching uv {UV_VERSION} for the workers")
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "uv"
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / "uv"
         arguments = ["pip", "install", "--quiet", "--target", str(target), "--no-deps", "--only-binary", ":all:"]
         arguments += ["--python", sys.executable, "--python-platform", "x86_64-manylinux_2_28"]
         try:
-            run([*arguments, f"uv=={UV_VERSION}"], Path(folder))
+            run([*arguments, f"uv=={UV_VERSION}"], folder)
             binary = (target / "bin" / "uv").read_bytes()
         except (UvFailed, OSError) as exc:
             raise PackagingError(

@@ -11,9 +11,9 @@ from typing import BinaryIO
 import pytest
 
 from launcher.cloud.seams import ObjectInfo
+from launcher.shipping.blobs import of_bytes
 from launcher.shipping.cache import Cache, open_cache
 from launcher.shipping.environment import cloudpickle_pin
-from launcher.shipping.local_blob import of_bytes
 
 Tree = Callable[[dict[str, str | bytes]], Path]
 

@@ -12,11 +12,13 @@ import pytest
 
 from launcher.errors import PackagingError
 from launcher.shipping import archive as archive_module
-from launcher.shipping.archive import Archive, check_size
+from launcher.shipping.archive import Archive
+from launcher.shipping.blobs import LocalBlob
 from launcher.shipping.cache import Cache, open_cache
 from launcher.shipping.captured import Search
-from launcher.shipping.local_blob import LocalBlob, Spool
-from launcher.shipping.walk import Walker
+from launcher.shipping.listing import listing_of
+from launcher.shipping.project import Place
+from launcher.shipping.walk import Entry, walk
 from tests.shipping.conftest import Tree
 
 FILES: dict[str, str | bytes] = {
@@ -27,20 +29,19 @@ FILES: dict[str, str | bytes] = {
 }
 
 
-Keep = Callable[[Spool], object]
-
-
 @pytest.fixture
-def keep() -> Iterator[Keep]:
+def temporary() -> Iterator[contextlib.ExitStack]:
     with contextlib.ExitStack() as stack:
-        yield lambda made: stack.callback(made.close)
+        yield stack
 
 
 class Packer:
     """Packs one root; `read` are the files that were opened for it."""
 
-    def __init__(self, root: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, keep: Keep) -> None:
-        self.root, self.cache, self.read, self.keep = root, cache, list[str](), keep
+    def __init__(
+        self, root: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, temporary: contextlib.ExitStack
+    ) -> None:
+        self.root, self.cache, self.read, self.temporary = root, cache, list[str](), temporary
         self._monkeypatch = monkeypatch
         opened = archive_module._opened
 
@@ -52,22 +53,24 @@ class Packer:
 
     def pack(self, values: dict[str, str] | None = None) -> LocalBlob:
         self.read.clear()
-        return Archive(self.root, self.cache, lambda step: None).pack(
-            Walker(self.root).walk()[0], Search(values or {}, self.cache), self.keep
-        )
+        return self.pack_entries(walk(self.root)[0], values)
+
+    def pack_entries(self, entries: list[Entry], values: dict[str, str] | None = None) -> LocalBlob:
+        archive = Archive(self.root, self.cache, lambda step: None, self.temporary)
+        return archive.pack(entries, Search(values or {}, self.cache))
 
     def as_a_new_process(self) -> None:
-        self._monkeypatch.setattr(archive_module, "_memos", {})
+        self._monkeypatch.setattr(archive_module, "_recent", {})
 
 
 @pytest.fixture
-def packer(tree: Tree, cache: Cache, monkeypatch: pytest.MonkeyPatch, keep: Keep) -> Packer:
+def packer(tree: Tree, cache: Cache, monkeypatch: pytest.MonkeyPatch, temporary: contextlib.ExitStack) -> Packer:
     """Its files were written long enough ago for their times to count."""
     root = tree(FILES)
     (root / "run.sh").chmod(0o700)
     later = time.time_ns() + 3_600_000_000_000
     monkeypatch.setattr(archive_module.time, "time_ns", lambda: later)
-    return Packer(root, cache, monkeypatch, keep)
+    return Packer(root, cache, monkeypatch, temporary)
 
 
 def content(local: LocalBlob) -> bytes:
@@ -83,10 +86,10 @@ def test_the_same_tree_gives_the_same_bytes(packer: Packer, tmp_path: Path, monk
     subprocess.run(["cp", "-R", str(packer.root), str(copy)], check=True)
     os.utime(copy / "a.py", (1, 1))
     (copy / "a.py").chmod(0o600)
-    second = Packer(copy, packer.cache, monkeypatch, packer.keep).pack()
+    second = Packer(copy, packer.cache, monkeypatch, packer.temporary).pack()
     assert second == first and content(second) == content(first)
     (copy / "a.py").chmod(0o755)
-    assert Packer(copy, packer.cache, monkeypatch, packer.keep).pack() != first
+    assert Packer(copy, packer.cache, monkeypatch, packer.temporary).pack() != first
 
 
 def test_it_unpacks_to_the_same_tree(packer: Packer, tmp_path: Path) -> None:
@@ -153,29 +156,20 @@ def test_every_change_counts(packer: Packer, change: Callable[[Path], object], n
     assert packer.pack() != first
 
 
-def test_a_file_written_just_now_is_read_again(
-    tree: Tree, cache: Cache, monkeypatch: pytest.MonkeyPatch, keep: Keep
-) -> None:
+def test_a_file_written_just_now_is_read_again(packer: Packer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two writes within one tick of the file system's clock have the same times."""
-    root = tree({"old.py": "1", "new.py": "1"})
-    entries = Walker(root).walk()[0]
+    entries = walk(packer.root)[0]
     written_ns = max(entry.ctime_ns for entry in entries)
     moment = [written_ns + 1]
     monkeypatch.setattr(archive_module.time, "time_ns", lambda: moment[0])
-    packer = Packer(root, cache, monkeypatch, keep)
-    pack = Archive(root, cache, lambda step: None)
-    first = pack.pack(entries, Search({}, cache), packer.keep)
-    packer.read.clear()
-    (root / "new.py").write_text("2")
-    assert pack.pack(entries, Search({}, cache), packer.keep) != first  # with the very same times
-    (root / "new.py").write_text("1")
-    assert pack.pack(entries, Search({}, cache), packer.keep) == first
+    first = packer.pack_entries(entries)
+    (packer.root / "a.py").write_text("print(2)\n")
+    assert packer.pack_entries(entries) != first  # with the very same times
+    (packer.root / "a.py").write_text("print(1)\n")
     moment[0] = written_ns + 10**9
+    assert packer.pack_entries(entries) == first
     packer.read.clear()
-    assert pack.pack(entries, Search({}, cache), packer.keep) == first
-    assert sorted(packer.read) == ["new.py", "old.py"]
-    packer.read.clear()
-    assert pack.pack(entries, Search({}, cache), packer.keep) == first
+    assert packer.pack_entries(entries) == first
     assert packer.read == []
 
 
@@ -224,18 +218,17 @@ def test_the_memory_holds_no_value(packer: Packer, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(packer: Packer) -> None:
-    entries = Walker(packer.root).walk()[0]
+    entries = walk(packer.root)[0]
     (packer.root / "a.py").unlink()
     with pytest.raises(PackagingError, match=r"cannot read .*/a\.py: No such file"):
-        Archive(packer.root, packer.cache, lambda step: None).pack(entries, Search({}, packer.cache), packer.keep)
+        packer.pack_entries(entries)
 
 
 def test_the_limit_lists_the_largest_files(tree: Tree) -> None:
-    root = tree({f"f{index:02}": b"x" * index for index in range(20)})
-    entries = Walker(root).walk()[0]
-    check_size(root, entries, 190)
+    listing = listing_of(Place(tree({f"f{index:02}": b"x" * index for index in range(20)})))
+    listing.check_size(190)
     with pytest.raises(PackagingError) as caught:
-        check_size(root, entries, 189)
+        listing.check_size(189)
     lines = str(caught.value).splitlines()
     assert "190 bytes, the limit is 189 bytes" in lines[0]
     assert [line.split()[-1] for line in lines[1:-1]] == [f"f{index:02}" for index in range(19, 9, -1)]
@@ -255,5 +248,5 @@ def test_a_failed_packing_leaves_no_file(packer: Packer, tmp_path: Path, monkeyp
 
 def test_a_project_that_another_cache_knows_is_packed_for_each(packer: Packer, tmp_path: Path) -> None:
     first = packer.pack()
-    other = Packer(packer.root, open_cache(tmp_path / "other"), packer._monkeypatch, packer.keep)
+    other = Packer(packer.root, open_cache(tmp_path / "other"), packer._monkeypatch, packer.temporary)
     assert other.pack() == first

@@ -7,8 +7,7 @@ import pytest
 from launcher.errors import PackagingError
 from launcher.records import paths
 from launcher.shipping import blobs
-from launcher.shipping.blobs import upload_blob
-from launcher.shipping.local_blob import LocalBlob, of_bytes
+from launcher.shipping.blobs import LocalBlob, of_bytes, upload_blob
 from tests.shipping.conftest import MemoryBucket
 
 SMALL = of_bytes(b"small")

@@ -9,8 +9,9 @@ from launcher.shipping.cache import Cache, open_cache
 
 
 def test_what_is_written_is_read(cache: Cache) -> None:
-    assert cache.write("a/b", b"x") and cache.read("a/b") == b"x"
-    assert cache.write_json("a/c", {"k": 1}) and cache.read_json("a/c") == {"k": 1}
+    cache.write("a/b", b"x")
+    cache.write_json("a/c", {"k": 1})
+    assert cache.read("a/b") == b"x" and cache.read_json("a/c") == {"k": 1}
     assert (cache.root / "a" / "b").stat().st_mode & 0o777 == 0o600
     assert cache.root.stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in (cache.root / "a").iterdir()) == ["b", "c"]
@@ -19,13 +20,14 @@ def test_what_is_written_is_read(cache: Cache) -> None:
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff"])
 def test_a_damaged_file_is_as_good_as_none(cache: Cache, data: bytes) -> None:
     cache.write("x", data)
-    assert cache.read_json("x") is None
+    assert cache.read_json("x") == {}
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     cache = Cache(tmp_path / "file" / "below")
-    assert not cache.write("a", b"x") and cache.read("a") is None
+    cache.write("a", b"x")
+    assert cache.read("a") is None
     assert cache.mac(b"v") == cache.mac(b"v")
 
 

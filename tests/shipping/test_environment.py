@@ -26,7 +26,6 @@ class Locker:
         self.cache = cache
         self.ran: list[Sequence[str]] = []
         self.steps: list[str] = []
-        self._monkeypatch = monkeypatch
         real = uv.run
 
         def run(arguments: Sequence[str], *rest: Any) -> str:
@@ -34,14 +33,10 @@ class Locker:
             return real(arguments, *rest)
 
         monkeypatch.setattr(uv, "run", run)
-        self.as_a_new_process()
 
     def lock(self, root: Path | None, dependencies: Sequence[str] | None = None, python: str = PYTHON) -> Locks:
         self.ran.clear()
         return lock(root, dependencies, python, self.cache, self.steps.append)
-
-    def as_a_new_process(self) -> None:
-        self._monkeypatch.setattr(environment, "_known", {})
 
 
 @pytest.fixture
@@ -152,15 +147,10 @@ def test_a_requirements_file_with_all_that_it_may_hold(locker: Locker, tree: Tre
     assert locker.ran  # what the local package declares is an input too
 
 
-@pytest.mark.parametrize("new_process", [False, True])
-def test_an_unchanged_project_resolves_nothing(
-    locker: Locker, tree: Tree, monkeypatch: pytest.MonkeyPatch, new_process: bool
-) -> None:
+def test_an_unchanged_project_resolves_nothing(locker: Locker, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tree({"pyproject.toml": JAX_TOML})
     first = locker.lock(root)
     assert locker.steps == ["locking the environment (pyproject.toml)"]
-    if new_process:
-        locker.as_a_new_process()
     (root / "pyproject.toml").write_text(JAX_TOML + "[tool.ruff]\nline-length = 100\n")
     monkeypatch.setattr("uv.find_uv_bin", lambda: "/nowhere/uv")
     assert locker.lock(root) == first and locker.ran == []
@@ -241,12 +231,14 @@ def test_one_string_for_a_list(locker: Locker) -> None:
         ("requirements.txt", "x @ https://u:s3cret@host/x.whl\n"),
         ("requirements.txt", "-i https://u:s3cret@host/simple\n"),
         ("pyproject.toml", '[project]\nname="x"\nversion="1"\ndependencies=["x @ https://u:s3cret@host/x.whl"]\n'),
+        ("uv.toml", '[[index]]\nurl = "https://u:s3cret@host/simple"\n'),
         ("uv.lock", 'source = { url = "https://u:s3cret@host/x.whl" }\n'),
     ],
 )  # fmt: skip
 def test_a_password_in_a_declaration_is_refused_before_uv_runs(
-    locker: Locker, tree: Tree, name: str, text: str
+    locker: Locker, tree: Tree, name: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("UV_CONFIG_FILE")
     with pytest.raises(PackagingError, match=f"{name}: the URL .* contains a password") as caught:
         locker.lock(tree({name: text}))
     assert "s3cret" not in str(caught.value) and locker.ran == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -15,11 +16,13 @@ from typing import Any, NamedTuple
 import cloudpickle
 import pytest
 
+import launcher
 from launcher.errors import PackagingError
+from launcher.job import Job
 from launcher.shipping import payload
+from launcher.shipping.blobs import LocalBlob, Spool
 from launcher.shipping.cache import Cache
 from launcher.shipping.captured import Search
-from launcher.shipping.local_blob import Spool
 
 LOCK = threading.Lock()
 
@@ -47,25 +50,21 @@ def plain(*args: Any, **kwargs: Any) -> Any:
     return args, kwargs
 
 
-Write = Callable[..., Spool]
+Write = Callable[..., LocalBlob]
 
 
 @pytest.fixture
 def write(cache: Cache) -> Iterator[Write]:
-    spools = []
+    with contextlib.ExitStack() as files:
 
-    def make(function: Any, *args: Any, values: dict[str, str] | None = None, **kwargs: Any) -> Spool:
-        spool, _ = payload.write(function, args, kwargs, Search(values or {}, cache))
-        spools.append(spool)
-        return spool
+        def make(function: Any, *args: Any, values: dict[str, str] | None = None, **kwargs: Any) -> LocalBlob:
+            return payload.write(function, args, kwargs, Search(values or {}, cache), files)[0]
 
-    yield make
-    for spool in spools:
-        spool.close()
+        yield make
 
 
-def loaded(spool: Spool) -> tuple[Any, Any, Any]:
-    with spool.finish().open() as file:
+def loaded(call: LocalBlob) -> tuple[Any, Any, Any]:
+    with call.open() as file:
         return pickle.load(file)
 
 
@@ -105,14 +104,14 @@ def _cases() -> list[tuple[Any, tuple[Any, ...], dict[str, Any], str]]:
         (plain, ({"a": [1, {"deep": lock}]},), {}, r"argument 1 \(dict\) at \['a'\]\[1\]\['deep'\] \(_thread\.lock\)"),
         (plain, (), {"x": (1, lock)}, r"keyword argument 'x' \(tuple\) at \[1\] \(_thread\.lock\)"),
         (plain, (Settings("x", lock),), {}, r"argument 1 \(.*Settings\) at \.handle \(_thread\.lock\)"),
-        (Trainer(lock).fit, (), {}, r"the object that Trainer\.fit is a method of \(.*Trainer\) at \.handle"),
-        (by_value("def f(): return m", m=lock), (), {}, r"global variable 'm' of the function f \(_thread\.lock\)"),
-        (by_value("def f(x=v): return x", v=lock), (), {}, r"default value 1 of the function f \(_thread\.lock\)"),
-        (by_value("def f(*, x=lock): return x", lock=lock), (), {}, r"default value of 'x' of the function f"),
+        (Trainer(lock).fit, (), {}, r"the function Trainer\.fit \(method\) at its .*Trainer\.handle \(_thread\.lock\)"),
+        (by_value("def f(): return m", m=lock), (), {}, r"the function f .* at global variable 'm' \(_thread\.lock\)"),
+        (by_value("def f(x=v): return x", v=lock), (), {}, r"the function f .* at default value 1 \(_thread\.lock\)"),
+        (by_value("def f(*, x=lock): return x", lock=lock), (), {}, r"the function f .* at default value of 'x' \("),
         (by_value("def g(v):\n def f(): return v\n return f\nf=g(lock)", lock=lock), (), {},
-         r"closure variable 'v' of the function g\.<locals>\.f \(_thread\.lock\)"),
+         r"the function g\.<locals>\.f \(function\) at closure variable 'v' \(_thread\.lock\)"),
         (by_value("def f(): return [lambda: v for v in [1]], model", model=lock), (), {}, r"global variable 'model'"),
-        (inner, (), {}, r"global variable 'g' of the function f \(function\) at global variable 'lock' \("),
+        (inner, (), {}, r"the function f \(function\) at global variable 'g' global variable 'lock' \("),
         (plain, ((value for value in [1]),), {}, r"argument 1 \(generator\)"),
     ]  # fmt: skip
 
@@ -151,6 +150,24 @@ def test_a_captured_value_in_an_argument_is_refused(write: Write, values: dict[s
     assert "the-secret" not in str(caught.value)
 
 
+def test_a_handle_of_the_launcher_itself_is_named(write: Write) -> None:
+    """It holds the job's key, and no worker has its module."""
+    job = object.__new__(Job)
+    for call in (lambda: write(plain, job), lambda: write(by_value("def f(): return job", job=job))):
+        with pytest.raises(PackagingError, match=r"(argument 1|'job') \(launcher\.job\.Job\) cannot be"):
+            call()
+    with pytest.raises(PackagingError, match=r"global variable 'Job' \(type\) cannot be"):
+        write(by_value("def f(x): return isinstance(x, Job)", Job=Job))
+
+
+def test_a_function_that_calls_itself_and_others_through_the_decorator(write: Write) -> None:
+    source = "@run\ndef f(n): return 1 if n == 0 else n * g(n - 1)\n@run\ndef g(n): return f(n)\n"
+    remote = by_value(source, run=launcher.run)
+    function = loaded(write(remote.__wrapped__))[0]
+    assert isinstance(function.__globals__["f"], type(remote)) and function.__globals__["f"].__wrapped__ is function
+    assert function.__globals__["g"].__wrapped__.__globals__["f"].__wrapped__ is function
+
+
 def test_a_captured_value_as_a_key_is_not_shown(write: Write) -> None:
     with pytest.raises(PackagingError) as caught:
         write(plain, {"the-secret": 1}, values={"KEY": "the-secret"})
@@ -158,7 +175,7 @@ def test_a_captured_value_as_a_key_is_not_shown(write: Write) -> None:
 
 
 def test_a_captured_value_in_a_global_variable_is_refused(write: Write) -> None:
-    with pytest.raises(PackagingError, match=r"global variable 'token' of the function f"):
+    with pytest.raises(PackagingError, match=r"function f \(function\) at global variable 'token'"):
         write(by_value("def f(): return token", token="the-secret"), values={"KEY": "the-secret"})
 
 
@@ -201,16 +218,15 @@ def test_a_decorated_function_of_a_module_goes_by_reference(write: Write, decora
         decorated.twice.__wrapped__.__wrapped__,
         decorated.C.method.__wrapped__,
     ):
-        spool = write(function)
-        assert loaded(spool)[0] is function
+        assert loaded(write(function))[0] is function
     caller = by_value("def f(): return g()", g=decorated.once.__wrapped__)
     assert loaded(write(caller))[0].__globals__["g"] is decorated.once.__wrapped__
 
 
 def test_the_needed_modules_are_told(cache: Cache, decorated: types.ModuleType) -> None:
     function = by_value("def f(): return g, P, m", g=decorated.once.__wrapped__, P=Point, m=collections)
-    spool, modules = payload.write(function, (Settings("x"),), {}, Search({}, cache))
-    spool.close()
+    with contextlib.ExitStack() as files:
+        _, modules = payload.write(function, (Settings("x"),), {}, Search({}, cache), files)
     assert {"decorated_module", __name__, "collections"} <= modules
 
 
@@ -225,21 +241,22 @@ def test_large_buffers_are_streamed(write: Write, monkeypatch: pytest.MonkeyPatc
         return real(self, data)
 
     monkeypatch.setattr(Spool, "write", watched)
-    big, view = b"x" * 5_000_000, bytearray(b"y" * 3_000_000)
-    _, args, _ = loaded(write(plain, big, [1] * 300_000, pickle.PickleBuffer(view)))
-    assert args[0] == big and bytes(args[2]) == bytes(view)
+    big, view, own = b"x" * 5_000_000, bytearray(b"y" * 3_000_000), bytearray(b"z" * 2_000_000)
+    _, args, _ = loaded(write(plain, big, [1] * 300_000, pickle.PickleBuffer(view), own))
+    assert args[0] == big and bytes(args[2]) == bytes(view) and args[3] == own
     assert largest == len(big)
 
 
-def test_readers_do_not_disturb_each_other(write: Write) -> None:
-    blob = write(plain, b"z" * 300_000).finish()
-    with blob.open() as one, blob.open() as other:
-        first = one.read(1000)
-        assert other.read(1000) == first
-        other.seek(-10, 2)
-        assert one.read(10) != b"" and len(other.read()) == 10
-        one.seek(0)
-        assert len(one.read()) == blob.blob.size and one.tell() == blob.blob.size
+def test_it_can_be_read_again_and_from_anywhere(write: Write) -> None:
+    call = write(plain, b"z" * 300_000)
+    with call.open() as reader:
+        first = reader.read(1000)
+        reader.seek(-10, 2)
+        assert len(reader.read()) == 10
+    with call.open() as reader:
+        assert reader.read(1000) == first
+        reader.seek(0)
+        assert len(reader.read()) == call.blob.size == reader.tell()
 
 
 def test_it_reads_back_with_plain_pickle_and_cloudpickle_installed(write: Write) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
@@ -13,8 +12,8 @@ import pytest
 
 from launcher.errors import ConfigError, PackagingError
 from launcher.shipping import project
-from launcher.shipping.project import MARKERS, find_root, import_paths, locate, place_of
-from launcher.shipping.walk import Walker
+from launcher.shipping.project import MARKERS, find_root, locate, place_of, where
+from launcher.shipping.walk import walk
 from tests.shipping.conftest import Tree
 
 
@@ -77,8 +76,8 @@ def test_the_root_is_the_functions_not_the_current_folders(tree: Tree, monkeypat
     made = module("m_of_this_test", root / "pkg" / "m.py")
     monkeypatch.setitem(sys.modules, made.__name__, made)
     monkeypatch.chdir(root / "other")
-    functions: list[Any] = [made.f, made.C().m, made.C(), made.C, functools.partial(made.f)]
-    assert [locate(function).root for function in functions] == [root] * 5
+    functions: list[Any] = [made.f, made.C().m]
+    assert [locate(function).root for function in functions] == [root] * 2
     typed = module("__main__", None)
     monkeypatch.setitem(sys.modules, "__main__", typed)
     assert locate(typed.f).root == root / "other"
@@ -98,7 +97,7 @@ def test_import_paths_are_those_of_this_python_inside_the_root(tree: Tree, monke
         "src/pkg/m.py": "", "scripts/x.py": "", "lib.zip": "", ".venv/lib/site-packages/": "",
         "finder/mapped/__init__.py": "", "finder/single.py": "", "elsewhere/renamed/__init__.py": "",
     })  # fmt: skip
-    entries = Walker(root).walk()[0]
+    entries = walk(root)[0]
     monkeypatch.chdir(root)
     paths = [str(root / "scripts"), "", str(root / "src"), str(root / "lib.zip"), str(root / ".venv/lib/site-packages")]
     monkeypatch.setattr(sys, "path", [*paths, "/usr/lib/python3", str(root / "src")])
@@ -108,16 +107,16 @@ def test_import_paths_are_those_of_this_python_inside_the_root(tree: Tree, monke
     exec("class F: pass", finder.__dict__)
     monkeypatch.setitem(sys.modules, finder.__name__, finder)
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder.F])
-    assert import_paths(root, entries) == ("scripts", ".", "src", "lib.zip", "finder")
+    assert where(root, entries)[1] == ("scripts", ".", "src", "lib.zip", "finder")
 
 
 def test_the_current_folder_is_the_same_place(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tree({"data/deep/": "", "node_modules/x/": ""})
     (tmp_path / "linked").symlink_to(root)
-    entries = Walker(root).walk()[0]
+    entries = walk(root)[0]
     for folder, expected in (("data/deep", "data/deep"), (".", "."), ("node_modules/x", None), ("..", None)):
         monkeypatch.chdir(root / folder)
-        assert project.current_folder(tmp_path / "linked", entries) == expected
+        assert where(tmp_path / "linked", entries)[0] == expected
 
 
 def test_editable_installs_are_found_in_a_real_interpreter(tree: Tree, tmp_path: Path) -> None:
@@ -130,10 +129,10 @@ def test_editable_installs_are_found_in_a_real_interpreter(tree: Tree, tmp_path:
         import site, sys
         site.addsitedir({str(packages)!r})
         from pathlib import Path
-        from launcher.shipping.project import import_paths
-        from launcher.shipping.walk import Walker
+        from launcher.shipping.project import where
+        from launcher.shipping.walk import walk
         root = Path({str(root)!r})
-        print(import_paths(root, Walker(root).walk()[0]))
+        print(where(root, walk(root)[0])[1])
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
@@ -143,21 +142,19 @@ def test_editable_installs_are_found_in_a_real_interpreter(tree: Tree, tmp_path:
     assert done.stdout == "('src',)\n"
 
 
-def test_modules_that_a_worker_cannot_import_are_named(
-    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tree({"src/pkg/__init__.py": "", "src/pkg/m.py": "", "setup.py": ""})
+def test_modules_that_are_not_sent_are_named(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree({"pkg/__init__.py": "", "pkg/m.py": "", "made/here.py": "", ".gitignore": "made/\n", "setup.py": ""})
     (tmp_path / "outside.py").write_text("")
     files = {
-        "pkg": root / "src/pkg/__init__.py",
-        "pkg.m": root / "src/pkg/m.py",
-        "pkg.native": root / "src/pkg/native.cpython-311-x86_64-linux-gnu.so",
-        "m": root / "src/pkg/m.py",
+        "pkg": root / "pkg/__init__.py",
+        "pkg.m": root / "pkg/m.py",
+        "here": root / "made/here.py",
         "outside": tmp_path / "outside.py",
         "os": Path(os.__file__),
     }
     for name, file in files.items():
         monkeypatch.setitem(sys.modules, name, module(name, file))
-    lines = list(project.about_modules(files, project.Place(root), (".", "src")))
-    assert [line.partition(" (")[0] for line in lines] == ["module m", "not sent: module outside"]
-    assert next(project.about_modules(["pkg.m"], project.Place(root), (".",))).startswith("module pkg.m")
+    entries = walk(root)[0]
+    named = [line.partition(" (")[0] for line in project.unsent_modules(files, root, entries)]
+    assert named == ["not sent: module here", "not sent: module outside"]
+    assert len(list(project.unsent_modules(files, None, []))) == 4

@@ -10,23 +10,18 @@ import pytest
 from launcher.errors import ConfigError, PackagingError
 from launcher.shipping import uv
 from launcher.shipping.cache import Cache, open_cache
+from launcher.shipping.requirements import mask
 from launcher.shipping.uv import UV_SHA256, UvFailed, uv_binary
 from tests.shipping.conftest import wheel
 
 
-@pytest.fixture(autouse=True)
-def as_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uv, "_binaries", {})
-
-
 def test_it_is_the_pinned_binary_and_packed_once(warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = open_cache(warm_cache)
-    first = uv_binary(cache)
+    first = uv_binary(cache, warm_cache)
     with first.open() as packed:
         assert hashlib.sha256(gzip.decompress(packed.read())).hexdigest() == UV_SHA256
-    monkeypatch.setattr(uv, "_binaries", {})
     monkeypatch.setattr("uv.find_uv_bin", lambda: "/nowhere/uv")
-    assert uv_binary(cache) == first
+    assert uv_binary(cache, warm_cache) == first
 
 
 def test_the_pin_is_the_version_that_this_project_is_locked_to() -> None:
@@ -50,30 +45,31 @@ def test_another_uv_here_means_that_the_pinned_one_is_fetched(
 ) -> None:
     monkeypatch.setattr(uv, "UV_SHA256", hashlib.sha256(index_with_uv).hexdigest())
     steps: list[str] = []
-    with uv_binary(cache, steps.append).open() as packed:
+    with uv_binary(cache, cache.root, steps.append).open() as packed:
         assert gzip.decompress(packed.read()) == index_with_uv
     assert steps == [f"fetching uv {uv.UV_VERSION} for the workers"]
 
 
 def test_a_binary_that_is_not_the_published_one_is_refused(index_with_uv: bytes, cache: Cache) -> None:
     with pytest.raises(PackagingError, match="is not the published one"):
-        uv_binary(cache)
+        uv_binary(cache, cache.root)
     assert not (cache.root / "uv").exists()
 
 
 def test_an_index_without_it_is_said(index_with_uv: bytes, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uv, "UV_VERSION", "0.0.1")
     with pytest.raises(PackagingError, match=r"(?s)cannot fetch uv 0\.0\.1 .*uv==0\.0\.1"):
-        uv_binary(cache)
+        uv_binary(cache, cache.root)
 
 
-def test_a_damaged_copy_is_made_again(warm_cache: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    good = uv_binary(open_cache(warm_cache))
+def test_a_damaged_copy_is_made_again(warm_cache: Path, cache: Cache) -> None:
+    good = uv_binary(open_cache(warm_cache), warm_cache)
     cache.write_json(
         f"uv/{UV_SHA256}.json", {"sha256": good.blob.sha256, "size": good.blob.size, "crc32c": good.crc32c}
     )
     cache.write(f"uv/{UV_SHA256}.gz", b"cut off")
-    assert uv_binary(cache) == good
+    with uv_binary(cache, warm_cache).open() as made, good.open() as published:
+        assert made.read() == published.read()
 
 
 def test_what_uv_says_comes_without_credentials(tmp_path: Path) -> None:
@@ -81,9 +77,7 @@ def test_what_uv_says_comes_without_credentials(tmp_path: Path) -> None:
     with pytest.raises(UvFailed) as caught:
         uv.run(["pip", "compile", "--offline", "requirements.txt"], tmp_path)
     assert "missing.txt" in str(caught.value) and "s3cret" not in str(caught.value)
-    assert (
-        uv.mask("see https://a:b@host/x and git+https://t@host") == "see https://****@host/x and git+https://****@host"
-    )
+    assert mask("see https://a:b@host/x and git+https://t@host") == "see https://****@host/x and git+https://****@host"
 
 
 def test_a_missing_uv_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from launcher.shipping.walk import FILE, FOLDER, LINK, Entry, LeftOut, Walker
+from launcher.shipping.walk import FILE, FOLDER, LINK, Entry, LeftOut, walk
 from tests.shipping.conftest import Tree
 
 
 def walked(root: Path) -> tuple[dict[str, Entry], dict[str, str]]:
-    entries, left_out = Walker(root).walk()
+    entries, left_out = walk(root)
     return {entry.path: entry for entry in entries}, dict(left_out)
 
 
@@ -28,14 +28,14 @@ def test_entries_say_what_they_are(tree: Tree) -> None:
 
 def test_the_order_is_fixed_and_folders_come_before_their_files(tree: Tree) -> None:
     root = tree(dict.fromkeys(("b/x", "a.txt", "a/z", "a/b/c", "Z"), ""))
-    paths = [entry.path for entry in Walker(root).walk()[0]]
+    paths = [entry.path for entry in walk(root)[0]]
     assert paths == ["Z", "a", "a/b", "a/b/c", "a/z", "a.txt", "b", "b/x"]
 
 
 @pytest.mark.parametrize(
     "target, sent_as",
     [
-        ("data.txt", "data.txt"), ("sub/../data.txt", "sub/../data.txt"), ("sub", "sub"), ("gone", "gone"),
+        ("data.txt", "data.txt"), ("sub/../data.txt", "data.txt"), ("sub", "sub"), ("gone", "gone"),
         ("link", "link"),
         ("/abs/project/data.txt", "data.txt"), ("../project/data.txt", "data.txt"),
         ("..", None), ("/etc/hostname", None), ("../outside.txt", None), ("sub/out", None),
@@ -87,18 +87,16 @@ def test_odd_names(tree: Tree) -> None:
 
 def test_a_second_walk_sees_what_changed(tree: Tree) -> None:
     root = tree({"a": "", "sub/b": ""})
-    walker = Walker(root)
-    walker.walk()
+    walk(root)
     (root / "sub" / "b").unlink()
     (root / "sub" / "c").write_text("new")
     os.rename(root / "a", root / "d")
-    assert [entry.path for entry in walker.walk()[0]] == ["d", "sub", "sub/c"]
+    assert [entry.path for entry in walk(root)[0]] == ["d", "sub", "sub/c"]
 
 
 def test_a_name_that_turns_from_file_to_folder(tree: Tree) -> None:
     root = tree({".gitignore": "x/\n", "x": ""})
-    walker = Walker(root)
-    assert walker.walk()[1] == []
+    assert walk(root)[1] == []
     (root / "x").unlink()
     (root / "x").mkdir()
-    assert walker.walk()[1] == [LeftOut("x/", ".gitignore: x/")]
+    assert walk(root)[1] == [LeftOut("x/", ".gitignore: x/")]
