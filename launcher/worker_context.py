@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 
-from launcher.records.spec import CONTEXT_VARIABLE
+from launcher.records.context import CONTEXT_VARIABLE
 
 
 @dataclasses.dataclass(frozen=True)

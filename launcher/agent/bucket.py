@@ -1,20 +1,21 @@
-"""One GCS bucket over the JSON API. Every write states its precondition."""
+"""One GCS bucket over the JSON API, and the content-addressed blobs in it. Every write states its precondition."""
 
 from __future__ import annotations
 
-import datetime
 import email.utils
+import hashlib
+import io
 import json
-import os
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from launcher.agent.rest import HttpError, Rest
-from launcher.records.paths import new_token
+from launcher.agent.control import AttemptFailed
+from launcher.agent.home import Home
+from launcher.agent.rest import Rest
+from launcher.records import paths
+from launcher.records.jobs import Blob
 from launcher.records.swap import Stored
-
-_CHUNK = 8 << 20  # bytes in memory at a time; a resumable upload needs multiples of 256 KiB
 
 
 class TooLarge(Exception):
@@ -24,31 +25,25 @@ class TooLarge(Exception):
 class Bucket:
     """Reads and writes with the retries of its Rest. HttpError, Unreachable and Stopped come from there."""
 
-    def __init__(self, rest: Rest, endpoint: str, bucket: str) -> None:
-        self._rest = rest
+    def __init__(self, rest: Rest, endpoint: str, name: str) -> None:
+        self.rest = rest
+        self.name = name
         self._endpoint = endpoint.rstrip("/")
-        self.bucket = bucket
+        self._path = f"storage/v1/b/{quote(name, safe='')}/o"
 
-    def _object(self, name: str, **query: str) -> str:
-        url = f"{self._endpoint}/storage/v1/b/{quote(self.bucket, safe='')}/o/{quote(name, safe='')}"
-        return f"{url}?{urlencode(query)}" if query else url
-
-    def _upload(self, **query: str) -> str:
-        return f"{self._endpoint}/upload/storage/v1/b/{quote(self.bucket, safe='')}/o?{urlencode(query)}"
+    def _media(self, name: str) -> str:
+        return f"{self._endpoint}/{self._path}/{quote(name, safe='')}?alt=media"
 
     def read(self, name: str) -> Stored | None:
-        """The object with its generation and times, or None where there is none."""
-        while True:
-            answer = self._rest.send("GET", self._object(name), ok=(404,))
-            if answer.status == 404:
-                return None
-            facts = answer.json()
-            url = self._object(name, alt="media", generation=str(facts["generation"]))
-            content = self._rest.send("GET", url, ok=(404,))
-            if content.status == 404:
-                continue  # replaced between the two requests
-            date = email.utils.parsedate_to_datetime(answer.headers["Date"])
-            return Stored(content.body, int(facts["generation"]), _epoch(str(facts["updated"])), date.timestamp())
+        """The object, or None where there is none.
+
+        `updated` is not asked for (one request less) but given as `now`: here nobody else's lease counts as expired.
+        """
+        answer = self.rest.send("GET", self._media(name), ok=(404,))
+        if answer.status == 404:
+            return None
+        now = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
+        return Stored(answer.body, int(answer.headers["X-Goog-Generation"]), updated=now, now=now)
 
     def create(self, name: str, data: bytes) -> int | None:
         """Writes with ifGenerationMatch=0. The new generation, or None where the object exists."""
@@ -56,17 +51,28 @@ class Bucket:
 
     def replace(self, name: str, data: bytes, generation: int) -> int | None:
         """Writes with ifGenerationMatch=generation. The new generation, or None when somebody else wrote."""
-        boundary = new_token()
-        head = f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps({'name': name})}\r\n"
-        head += f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
-        answer = self._rest.send(
-            "POST",
-            self._upload(uploadType="multipart", ifGenerationMatch=str(generation)),
-            data=head.encode() + data + f"\r\n--{boundary}--\r\n".encode(),
-            headers={"Content-Type": f"multipart/related; boundary={boundary}"},
-            ok=(412,),
-        )
-        return None if answer.status == 412 else int(answer.json()["generation"])
+        return self._write(name, io.BytesIO(data), len(data), generation)
+
+    def upload_file(self, name: str, path: Path) -> None:
+        """Creates the object (ifGenerationMatch=0) from a file of any size; only a block of it is in memory.
+
+        An object that exists under the name is taken for this upload's own, whose answer was lost: the name must
+        have this one writer.
+        """
+        with open(path, "rb") as file:
+            self._write(name, file, path.stat().st_size, 0)
+
+    def _write(self, name: str, file: BinaryIO, size: int, generation: int) -> int | None:
+        query = f"uploadType=media&name={quote(name, safe='')}&ifGenerationMatch={generation}"
+        url = f"{self._endpoint}/upload/{self._path}?{query}"
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+
+        def once() -> int | None:
+            file.seek(0)
+            with self.rest.open("POST", url, ok=(412,), headers=headers, data=file) as response:
+                return None if response.status == 412 else int(json.loads(response.read())["generation"])
+
+        return self.rest.retrying(once)
 
     def download(self, name: str, target: BinaryIO, limit: int) -> bool:
         """Writes the object to `target`, going on where a dropped connection stopped. False where there is none.
@@ -76,17 +82,12 @@ class Bucket:
 
         def once() -> bool:
             at = target.tell()
-            try:
-                response = self._rest.open(
-                    "GET", self._object(name, alt="media"), headers={"Range": f"bytes={at}-"} if at else {}
-                )
-            except HttpError as exc:
-                if exc.code == 404:
+            headers = {"Range": f"bytes={at}-"} if at else {}
+            with self.rest.open("GET", self._media(name), ok=(404, 416), headers=headers) as response:
+                if response.status == 404:
                     return False
-                if exc.code == 416 and at:
+                if response.status == 416:
                     return True  # everything had arrived
-                raise
-            with response:
                 if at and response.status != 206:
                     target.seek(0)
                     target.truncate()
@@ -98,78 +99,53 @@ class Bucket:
                     raise ConnectionError(f"{name}: the connection ended {response.length} bytes early")
             return True
 
-        return self._rest.retrying(once)
-
-    def upload_file(self, name: str, path: Path) -> None:
-        """Creates the object (ifGenerationMatch=0) from a file of any size, with bounded memory.
-
-        An object that exists under the name is taken for this upload's own, whose answer was lost: the name must
-        have this one writer.
-        """
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            if size <= _CHUNK:
-                self.create(name, file.read())
-                return
-            while not self._upload_session(name, file, size):
-                pass  # GCS forgot the session: a new one starts from the beginning
-
-    def _upload_session(self, name: str, file: BinaryIO, size: int) -> bool:
-        answer = self._rest.send(
-            "POST",
-            self._upload(uploadType="resumable", name=name, ifGenerationMatch="0"),
-            data=b"{}",
-            headers={"Content-Type": "application/json", "X-Upload-Content-Length": str(size)},
-            ok=(412,),
-        )
-        if answer.status == 412:
-            return True
-        session, at = answer.headers["Location"], 0
-        while True:
-            received = self._put_chunk(session, file, at, size)
-            if received is None:
-                return True
-            if received < 0:
-                return False
-            at = received
-
-    def _put_chunk(self, session: str, file: BinaryIO, at: int, size: int) -> int | None:
-        """Sends a piece; how many bytes GCS has then, None when it has all, -1 when it forgot the session."""
-        state = {"asked": False}
-
-        def once() -> int | None:
-            if state["asked"]:  # an earlier try failed: what arrived of it?
-                data, span = b"", f"bytes */{size}"
-            else:
-                state["asked"] = True
-                file.seek(at)
-                data = file.read(_CHUNK)
-                span = f"bytes {at}-{at + len(data) - 1}/{size}"
-            try:
-                with self._rest.open("PUT", session, data=data, headers={"Content-Range": span}) as response:
-                    response.read()
-                    return None
-            except HttpError as exc:
-                if exc.code == 308:
-                    received = exc.headers.get("Range", "")
-                    return int(received.rpartition("-")[2]) + 1 if received else 0
-                if exc.code == 412:
-                    return None
-                if exc.code in (404, 410):
-                    return -1
-                raise
-
-        return self._rest.retrying(once)
+        return self.rest.retrying(once)
 
 
-def _epoch(stamp: str) -> float:
-    """Seconds of an RFC 3339 time in UTC; Python 3.10 cannot read its `Z`, nor any number of decimals."""
-    whole, _, fraction = stamp.rstrip("Z").partition(".")
-    moment = datetime.datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=datetime.timezone.utc)
-    return moment.timestamp() + (float(f"0.{fraction}") if fraction else 0.0)
+class Blobs:
+    """The blobs of one owner."""
+
+    def __init__(self, bucket: Bucket, owner: str, home: Home) -> None:
+        self._bucket = bucket
+        self._owner = owner
+        self._home = home
+
+    def cached(self, blob: Blob, what: str) -> Path:
+        """The blob's file, shared by all attempts on this worker: not to be changed."""
+        path = self._home.blob(blob.sha256)
+        if not path.exists():
+            self.fetch(blob, what, path)
+        return path
+
+    def fetch(self, blob: Blob, what: str, path: Path) -> None:
+        """Downloads to `path`. AttemptFailed when it is missing or is not what was uploaded."""
+        name = paths.blob(self._owner, blob.sha256)
+        where = f"gs://{self._bucket.name}/{name}"
+        temporary = path.with_name(f"{path.name}.tmp")
+        try:
+            with open(temporary, "w+b") as file:
+                if not self._bucket.download(name, file, blob.size):
+                    raise AttemptFailed(
+                        "JobError", f"the job's {what} is missing in the bucket ({where}): submit again"
+                    )
+            if sha256_of(temporary) != blob.sha256:
+                raise TooLarge
+            temporary.replace(path)
+        except TooLarge:
+            raise AttemptFailed(
+                "JobError",
+                f"the job's {what} in the bucket is not what was uploaded: it was tampered with ({where} does not have "
+                "the SHA-256 it is named by). Nothing of it was used. Check who can write to the bucket, then delete "
+                "the object and submit again.",
+            ) from None
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def free_bytes(path: Path) -> int:
-    """What can still be written on the disk of `path`."""
-    stat = os.statvfs(path)
-    return stat.f_bavail * stat.f_frsize
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file of any size, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

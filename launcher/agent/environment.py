@@ -1,94 +1,81 @@
-"""The job's Python environment: built from its lock with uv, once per worker, and never seen half-built."""
+"""The job's Python environment: built from its lock with uv, once per worker, and never seen half-built.
+
+One attempt at a time runs on a worker (home.worker_lock): nobody else builds meanwhile.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import os
 import shutil
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from launcher.agent import home as homes
-from launcher.agent.blobs import Blobs
-from launcher.agent.failures import AttemptFailed
-from launcher.agent.home import Home
-from launcher.agent.log import tail
-from launcher.records.jobs import Blob, JobRecord
+from launcher.agent import processes
+from launcher.agent.bucket import Blobs
+from launcher.agent.control import Attempt, AttemptFailed
+from launcher.agent.home import folder, tail
+from launcher.records.jobs import Blob
 
 _TAIL_LINES = 30
 
 
-@dataclasses.dataclass(frozen=True)
 class Installer:
-    """Builds environments. `run(argv, env)` runs one command, its output going to `log`, and returns its exit code."""
+    """Builds environments; what the installer says goes to the attempt's setup log."""
 
-    home: Home
-    blobs: Blobs
-    log: Path
-    index_args: Mapping[str, str]
-    run: Callable[[list[str], Mapping[str, str]], int]
+    def __init__(self, attempt: Attempt, blobs: Blobs) -> None:
+        self._job = attempt.spec.job
+        self._home = attempt.home
+        self._log = attempt.folder.setup_log
+        self._stop = attempt.stop
+        self._blobs = blobs
+        self._variables = {
+            "UV_SYSTEM_CERTS": "1",  # an organisation's own roots are in the machine image, not in uv
+            "UV_PYTHON_INSTALL_DIR": str(self._home.pythons),
+            "UV_NO_PROGRESS": "1",
+            "NO_COLOR": "1",
+            **os.environ,
+            **attempt.spec.index_args,
+        }
 
-    def build(self, job: JobRecord, *, chips: bool) -> Path:
+    def build(self, *, chips: bool) -> Path:
         """The Python of an environment with what the job's lock names. AttemptFailed (SetupError) where that fails."""
-        blob = job.lock_tpu if chips else job.lock_cpu
-        path = self.home.environment(f"{blob.sha256}-{job.python}")
+        lock = self._job.lock_tpu if chips else self._job.lock_cpu
+        path = folder(self._home.environments) / f"{lock.sha256}-{self._job.python}"
         python = path / "bin" / "python"
-        held = homes.lock(path.with_name(path.name + ".lock"), wait=True)
-        try:
-            for stale in path.parent.glob(path.name + ".tmp-*"):  # of builds that were killed: we hold the lock
+        if not os.access(python, os.X_OK):  # also where the Python that it was made with is gone
+            for stale in (path, *path.parent.glob(path.name + ".tmp-*")):  # of builds that were killed
                 shutil.rmtree(stale, ignore_errors=True)
-            if not os.access(python, os.X_OK):  # also where the Python that it was made with is gone
-                shutil.rmtree(path, ignore_errors=True)
-                self._install(job, self.blobs.cached(blob, "dependency lock"), path)
-        finally:
-            if held is not None:
-                os.close(held)
+            self._install(self._blobs.cached(lock, "dependency lock"), path)
         return python
 
-    def _install(self, job: JobRecord, lock: Path, path: Path) -> None:
-        uv = str(self._uv(job.uv))
+    def _install(self, lock: Path, path: Path) -> None:
+        uv = str(self._uv(self._job.uv))
         temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-        python = str(temporary / "bin" / "python")
+        version = self._job.python
+        venv = [uv, "venv", "--no-project", "--relocatable", "--python", version, str(temporary)]
+        sync = [uv, "pip", "sync", "--require-hashes", "--allow-empty-requirements"]
         try:
-            self._step(
-                f"Python {job.python} for the job",
-                [uv, "venv", "--no-project", "--relocatable", "--python", job.python, str(temporary)],
-            )
-            self._step(
-                "the job's packages",
-                [
-                    *(uv, "pip", "sync", "--require-hashes", "--allow-empty-requirements"),
-                    *("--python", python, str(lock)),
-                ],
-            )
+            self._step(f"Python {version} for the job", venv)
+            self._step("the job's packages", [*sync, "--python", str(temporary / "bin" / "python"), str(lock)])
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _step(self, what: str, argv: list[str]) -> None:
-        code = self.run(argv, self._environment())
+        with open(self._log, "ab", buffering=0) as log:
+            code = processes.run(argv, self._variables, log.fileno(), self._stop)
         if code != 0:
-            said = tail(self.log, _TAIL_LINES) or "no message"
+            said = tail(self._log, _TAIL_LINES) or "no message"
             raise AttemptFailed(
                 "SetupError",
                 f"{what} could not be installed on the worker (exit code {code}). The installer said:\n{said}",
             )
 
-    def _environment(self) -> dict[str, str]:
-        defaults = {
-            "UV_SYSTEM_CERTS": "1",  # an organisation's own roots are in the machine image, not in uv
-            "UV_PYTHON_INSTALL_DIR": str(self.home.pythons),
-            "UV_NO_PROGRESS": "1",
-            "NO_COLOR": "1",
-        }
-        return {**defaults, **os.environ, **self.index_args}
-
     def _uv(self, blob: Blob) -> Path:
-        path = self.home.uv(blob.sha256)
+        path = folder(self._home.root / "uv" / blob.sha256) / "uv"
         if not path.exists():
-            temporary = path.with_name(f"uv.tmp-{os.getpid()}")
-            with gzip.open(self.blobs.cached(blob, "installer (uv)")) as source, open(temporary, "wb") as target:
+            temporary = path.with_name("uv.tmp")
+            with gzip.open(self._blobs.cached(blob, "installer (uv)")) as source, open(temporary, "wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
             temporary.chmod(0o700)
             temporary.replace(path)

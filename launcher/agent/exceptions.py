@@ -10,13 +10,11 @@ import os
 import pickle
 import tokenize
 import traceback
-import types
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from launcher.agent import values
-from launcher.records.jobs import ErrorInfo
 
 _MAX_MESSAGE = 20_000  # characters
 _MAX_TRACEBACK = 100_000
@@ -32,17 +30,17 @@ def warm_up() -> None:
         "".join(traceback.format_exception(exc))
 
 
-def describe(exc: BaseException, *, project: str, client_root: str) -> ErrorInfo:
-    """Type, message and traceback, with the project's files named as they are on the client."""
+def describe(exc: BaseException, *, project: str, client_root: str) -> dict[str, Any]:
+    """An ErrorInfo: type, message and traceback, with the project's files named as they are on the client."""
     kind = type(exc)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return ErrorInfo(
-        kind="exception",
-        message=_shortened(_message(exc), _MAX_MESSAGE),
-        type_name=module + kind.__qualname__,
-        base=next(c.__name__ for c in kind.__mro__ if c.__module__ == "builtins"),
-        traceback=_shortened(_formatted(exc, project, client_root), _MAX_TRACEBACK),
-    )
+    return {
+        "kind": "exception",
+        "message": shortened(_message(exc), _MAX_MESSAGE),
+        "type_name": module + kind.__qualname__,
+        "base": next(c.__name__ for c in kind.__mro__ if c.__module__ == "builtins"),
+        "traceback": shortened(_formatted(exc, project, client_root), _MAX_TRACEBACK),
+    }
 
 
 def _message(exc: BaseException) -> str:
@@ -52,7 +50,7 @@ def _message(exc: BaseException) -> str:
         return f"<its message cannot be shown: {type(broken).__name__}>"
 
 
-def _shortened(text: str, limit: int) -> str:
+def shortened(text: str, limit: int = _MAX_MESSAGE) -> str:
     # Lone surrogates (names of files that are not UTF-8) cannot be written as JSON in UTF-8.
     text = text.encode(errors="backslashreplace").decode()
     if len(text) <= limit:
@@ -64,9 +62,6 @@ def _formatted(exc: BaseException, project: str, client_root: str) -> str:
     shown = exc.__traceback__
     while shown is not None and os.path.dirname(shown.tb_frame.f_code.co_filename) == _OWN:
         shown = shown.tb_next  # the runner's own frames
-    if client_root:
-        for chained in _chain(exc):
-            _load_sources(chained.__traceback__, project, client_root)
     try:
         text = "".join(traceback.format_exception(type(exc), exc, shown))
     except Exception as broken:  # formatting calls the user's __str__ and __repr__
@@ -74,31 +69,17 @@ def _formatted(exc: BaseException, project: str, client_root: str) -> str:
     return text.replace(project + os.sep, client_root.rstrip("/") + "/") if client_root else text
 
 
-def _chain(exc: BaseException) -> Iterator[BaseException]:
-    """The exception, its causes, contexts and, of a group, its members."""
-    todo, seen = [exc], set()
-    while todo:
-        one = todo.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        members = getattr(one, "exceptions", ())
-        more = (one.__cause__, one.__context__, *(members if isinstance(members, tuple) else ()))
-        todo += [other for other in more if isinstance(other, BaseException)]
+def find_sources(project: str, client_root: str) -> None:
+    """Code that came by value names its file on the client: from now on its source is found in the project here."""
+    update = linecache.updatecache
 
+    def updatecache(filename: str, module_globals: Any = None) -> list[str]:
+        lines = update(filename, module_globals)
+        if not lines and filename.startswith(client_root.rstrip("/") + "/"):
+            lines = update(os.path.join(project, os.path.relpath(filename, client_root)))
+        return lines
 
-def _load_sources(tb: types.TracebackType | None, project: str, client_root: str) -> None:
-    """Code that came by value names its file on the client: its source is in the project here."""
-    while tb is not None:
-        name = tb.tb_frame.f_code.co_filename
-        inside = os.path.relpath(name, client_root) if os.path.isabs(name) else ".."
-        here = os.path.join(project, inside)
-        if not inside.startswith("..") and os.path.isfile(here) and not os.path.exists(name):
-            lines = linecache.getlines(here)
-            # Without a time of change, linecache keeps the entry although there is no such file.
-            linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
-        tb = tb.tb_next
+    linecache.updatecache = updatecache
 
 
 class _BareExceptions(values.Pickler):
@@ -123,13 +104,14 @@ def dump(exc: BaseException, path: str, limit: int) -> bool:
     """
     if not isinstance(exc, Exception):
         return False
-    faithful: list[tuple[Callable[[Any], Any], bool]] = [
+    # As it is; without its __init__; the same without its attributes; with nothing but its message.
+    ways: list[tuple[Callable[[Any], Any], bool]] = [
         (lambda file: values.Pickler(file, protocol=5), True),
         (lambda file: _BareExceptions(file, lambda it: it.args, state=True), False),
         (lambda file: _BareExceptions(file, lambda it: it.args, state=False), True),
         (lambda file: _BareExceptions(file, lambda it: (_message(it),), state=False), False),
     ]
-    for pickler, compare in faithful:
+    for pickler, compare in ways:
         buffer = io.BytesIO()
         try:
             pickler(buffer).dump(exc)
@@ -138,7 +120,7 @@ def dump(exc: BaseException, path: str, limit: int) -> bool:
             continue
         # An __init__ that makes its message from its arguments, and is called with the message, doubles it.
         same = type(again) is type(exc) and (not compare or _message(again) == _message(exc))
-        if same and len(buffer.getbuffer()) <= limit:
+        if same and buffer.tell() <= limit:
             with open(path, "wb") as file:
                 file.write(buffer.getbuffer())
             return True

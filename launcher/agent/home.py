@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import os
 import re
@@ -20,12 +19,20 @@ def folder(path: Path) -> Path:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """The whole file or none of it, readable by its owner only."""
+    """The whole file or none of it, readable by its owner only (the agent's umask)."""
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
+    temporary.write_bytes(data)
     temporary.replace(path)
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last lines of a text file, "" where there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - 65536, 0))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return ""
 
 
 def lock(path: Path, *, shared: bool = False, wait: bool = False) -> int | None:
@@ -39,35 +46,26 @@ def lock(path: Path, *, shared: bool = False, wait: bool = False) -> int | None:
     return fd
 
 
-@dataclasses.dataclass(frozen=True)
+def _held(path: Path, *, shared: bool) -> bool:
+    fd = lock(path, shared=shared)
+    if fd is not None:
+        os.close(fd)
+    return fd is None
+
+
 class Home:
     """~/.launcher"""
 
-    root: Path
-
-    @staticmethod
-    def default() -> Home:
-        return Home(folder(Path.home() / ".launcher"))
-
-    @property
-    def worker_lock(self) -> Path:
-        """Held while an attempt's processes may run; its text names the attempt."""
-        return self.root / "worker.lock"
+    def __init__(self) -> None:
+        self.root = folder(Path.home() / ".launcher")
+        self.worker_lock = self.root / "worker.lock"  # held while an attempt's processes may run, which its text names
+        self.environments = self.root / "envs"
+        self.pythons = self.root / "python"
 
     def blob(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
             raise ValueError(f"not a SHA-256: {sha256!r}")
         return folder(self.root / "blobs") / sha256
-
-    def uv(self, sha256: str) -> Path:
-        return folder(self.root / "uv" / sha256) / "uv"
-
-    def environment(self, name: str) -> Path:
-        return folder(self.root / "envs") / name
-
-    @property
-    def pythons(self) -> Path:
-        return self.root / "python"
 
     def attempt(self, job_id: str, attempt: int) -> AttemptFolder:
         if not JOB_ID.fullmatch(job_id) or attempt < 1:
@@ -75,99 +73,31 @@ class Home:
         return AttemptFolder(self.root / "jobs" / job_id / str(attempt))
 
 
-@dataclasses.dataclass(frozen=True)
 class AttemptFolder:
     """~/.launcher/jobs/<job>/<attempt>/: what supervisor, runner and fronts tell each other."""
 
-    path: Path
-
-    @property
-    def alive_lock(self) -> Path:
-        """Held by the supervisor for as long as it lives."""
-        return self.path / "supervisor.lock"
-
-    @property
-    def clients_lock(self) -> Path:
-        """Held, shared, by each front whose client is connected."""
-        return self.path / "clients.lock"
-
-    @property
-    def started(self) -> Path:
-        return self.path / "started"
-
-    @property
-    def control(self) -> Path:
-        """A named pipe: a line written to it ends the attempt, and is the reason."""
-        return self.path / "control"
-
-    @property
-    def mark(self) -> Path:
-        """The random text in the environment of every process of the attempt."""
-        return self.path / "mark"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log"
-
-    @property
-    def setup_log(self) -> Path:
-        return self.path / "setup.log"
-
-    @property
-    def agent_log(self) -> Path:
-        return self.path / "agent.log"
-
-    @property
-    def events(self) -> Path:
-        """One WorkerStatus a line, at each phase change."""
-        return self.path / "events"
-
-    @property
-    def payload(self) -> Path:
-        return self.path / "payload.pkl"
-
-    @property
-    def project(self) -> Path:
-        return self.path / "project"
-
-    @property
-    def task(self) -> Path:
-        """What the runner is to do (task.Task as JSON)."""
-        return self.path / "task.json"
-
-    @property
-    def report(self) -> Path:
-        """What the runner says of its end (task.Ending as JSON)."""
-        return self.path / "report.json"
-
-    @property
-    def result(self) -> Path:
-        return self.path / "result.pkl"
-
-    @property
-    def ended(self) -> Path:
-        """Exists once no process of the attempt is left."""
-        return self.path / "ended"
-
-    @property
-    def outcome(self) -> Path:
-        return self.path / "outcome.json"
-
-    @property
-    def error(self) -> Path:
-        """Text: why the agent gave up without an outcome."""
-        return self.path / "error"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.alive_lock = path / "supervisor.lock"  # held by the supervisor for as long as it lives
+        self.clients_lock = path / "clients.lock"  # held, shared, by each front whose client is connected
+        self.started = path / "started"
+        self.control = path / "control"  # a named pipe: a line written to it ends the attempt, and is the reason
+        self.mark = path / "mark"  # the random text in the environment of every process of the attempt
+        self.log = path / "log"
+        self.setup_log = path / "setup.log"
+        self.agent_log = path / "agent.log"
+        self.events = path / "events"  # one WorkerStatus a line, at each phase change
+        self.payload = path / "payload.pkl"
+        self.project = path / "project"
+        self.task = path / "task.json"  # what the runner is to do
+        self.report = path / "report.json"  # what the runner says of its end
+        self.result = path / "result.pkl"
+        self.ended = path / "ended"  # exists once no process of the attempt is left
+        self.outcome = path / "outcome.json"
+        self.error = path / "error"  # text: why the agent gave up without an outcome
 
     def supervisor_alive(self) -> bool:
-        fd = lock(self.alive_lock, shared=True)
-        if fd is None:
-            return True
-        os.close(fd)
-        return False
+        return _held(self.alive_lock, shared=True)
 
     def client_connected(self) -> bool:
-        fd = lock(self.clients_lock)
-        if fd is None:
-            return True
-        os.close(fd)
-        return False
+        return _held(self.clients_lock, shared=False)

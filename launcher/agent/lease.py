@@ -2,77 +2,83 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from urllib.parse import quote
 
 from launcher.agent.bucket import Bucket
-from launcher.agent.failures import AgentError, AttemptFailed, StopRequest
-from launcher.agent.rest import HttpError, Rest, Unreachable
-from launcher.agent.timing import Clock, Timing
+from launcher.agent.control import AgentError, Attempt, AttemptFailed
+from launcher.agent.rest import HttpError, Unreachable
 from launcher.records import codec, paths
 from launcher.records.leases import Lease, LeaseRefused, LeaseState
-from launcher.records.spec import Spec
 from launcher.records.swap import Stored, swap
 
 _TRY_AGAIN_S = 5.0
-_SWAP_TRIES = 8
 
 
 class LeaseKeeper:
-    """Holds the lease of this node's queued resource for one attempt, as its writer `worker`.
+    """Holds the lease of this node's queued resource for one attempt, as its writer `worker`."""
 
-    `bucket` must give up within seconds: time runs while it tries.
-    """
-
-    def __init__(self, spec: Spec, bucket: Bucket, stop: StopRequest, *, timing: Timing, clock: Clock) -> None:
-        self._spec = spec
-        self._bucket = bucket
-        self._stop = stop
-        self._timing = timing
-        self._clock = clock
+    def __init__(self, attempt: Attempt, bucket: Bucket) -> None:
+        spec = self._spec = attempt.spec
+        self._bucket = bucket  # gives up after one try, for time runs while it tries
+        self._stop = attempt.stop
+        self._timing = attempt.timing
         self._name = paths.lease(spec.zone, spec.queued_resource)
         self._closed = threading.Event()
-        self.holder = f"{spec.job.job_id}/{spec.attempt}"
-        # The client wrote the lease at most one renewal ago.
-        self._confirmed = clock.monotonic() - timing.renew_s
+        self._holder = f"{spec.job.job_id}/{spec.attempt}"
+        self._confirmed = 0.0  # monotonic, of the request
         self._ttl_s = 0.0
-        self._drained_at: float | None = None  # monotonic: when a DRAINING lease wants us gone
+        self._drained_at = float("inf")  # monotonic: when a DRAINING lease wants us gone
         self._drain_reason = ""
 
     def take_over(self, bucket: Bucket) -> None:
         """Becomes the lease's writer. AttemptFailed (WorkerLost) where it is not the lease that the client held."""
-        asked = self._clock.monotonic()
+        asked = time.monotonic()
         stored = bucket.read(self._name)
         if stored is None:
             raise AttemptFailed("WorkerLost", f"{self._spec.queued_resource} has no lease: it may be deleted any time")
         lease = codec.decode(Lease, stored.data)
-        mine = lease.token == self._spec.lease_token or (lease.holder == self.holder and lease.writer == "worker")
-        if not mine:
+        if lease.token != self._spec.lease_token:
             raise AttemptFailed("WorkerLost", f"the lease changed hands before the job began: {_words(lease)}")
         try:
-            held = lease.hold(self.holder, "worker")
+            held = lease.hold(self._holder, "worker")
         except LeaseRefused as exc:
             raise AttemptFailed("WorkerLost", f"the lease is not this job's: {exc}") from exc
         if swap(bucket, self._name, codec.encode(held), stored.generation) is None:
             raise AttemptFailed("WorkerLost", "the lease changed hands while the job began")
         self._confirm(held, stored, asked)
-        threading.Thread(target=self._run, name="lease", daemon=True).start()
+        threading.Thread(target=self._renewals, name="lease", daemon=True).start()
+        # Apart from the renewals: a request that hangs must not delay the stop.
+        threading.Thread(target=self._watch, name="lease-watch", daemon=True).start()
 
     def _confirm(self, lease: Lease, stored: Stored, asked: float) -> None:
-        self._confirmed = asked
-        self._ttl_s = lease.ttl_s
+        self._confirmed, self._ttl_s = asked, lease.ttl_s
         if lease.state is LeaseState.DRAINING:
             self._drained_at = asked + (lease.deadline - stored.now) - self._timing.grace_s
             self._drain_reason = lease.reason
 
-    def _stop_at(self) -> float:
+    def stop_at(self) -> float:
         """Monotonic: no code of this job may run after it, for the lease can be over soon."""
-        stop_at = self._confirmed + self._ttl_s - self._timing.stop_margin_s
-        return stop_at if self._drained_at is None else min(stop_at, self._drained_at)
+        return min(self._confirmed + self._ttl_s - self._timing.stop_margin_s, self._drained_at)
 
-    def _run(self) -> None:
+    def _watch(self) -> None:
+        while (left_s := self.stop_at() - time.monotonic()) > 0:
+            if self._closed.wait(min(left_s, 1.0)):  # a drained lease moves the moment closer
+                return
+        if self._drained_at <= time.monotonic():
+            why = f"the node is wanted back: {self._drain_reason}"
+        else:
+            why = (
+                f"the node's lease could not be renewed for {time.monotonic() - self._confirmed:.0f} s (GCS did not "
+                "answer), so its job was stopped before somebody else may use or delete the node"
+            )
+        self._stop.request("WorkerLost", why)
+
+    def _renewals(self) -> None:
         pause_s = self._timing.renew_s
-        while not self._clock.wait(min(pause_s, self._stop_at() - self._clock.monotonic()), self._closed):
+        while not self._closed.wait(pause_s):
             try:
                 self._renew()
                 pause_s = self._timing.renew_s
@@ -81,40 +87,46 @@ class LeaseKeeper:
                 return
             except (HttpError, Unreachable, AgentError):
                 pause_s = _TRY_AGAIN_S
-            if self._clock.monotonic() >= self._stop_at():
-                self._stop.request("WorkerLost", self._why())
-                return
-
-    def _why(self) -> str:
-        if self._drained_at is not None and self._clock.monotonic() >= self._drained_at:
-            return f"the node is wanted back: {self._drain_reason}"
-        silent_s = self._clock.monotonic() - self._confirmed
-        return (
-            f"the node's lease could not be renewed for {silent_s:.0f} s (GCS did not answer), so its job was stopped "
-            "before somebody else may use or delete the node"
-        )
 
     def _renew(self) -> None:
         """Raises LeaseRefused once the lease is not ours any more."""
-        for _ in range(_SWAP_TRIES):
-            asked = self._clock.monotonic()
+        while not self._closed.is_set():
+            asked = time.monotonic()
             stored = self._bucket.read(self._name)
             if stored is None:
                 raise LeaseRefused(f"the lease of {self._spec.queued_resource} is gone")
             found = codec.decode(Lease, stored.data)
             try:
-                lease = found.renew(self.holder)
+                lease = found.renew(self._holder)
             except LeaseRefused:
                 raise LeaseRefused(_words(found)) from None
             if swap(self._bucket, self._name, codec.encode(lease), stored.generation) is not None:
                 self._confirm(lease, stored, asked)
                 return
 
-    def close(self) -> None:
-        """Renews no more."""
-        self._closed.set()
+    def leave(self, bucket: Bucket, *, client_connected: bool) -> None:
+        """After the attempt: a node that nobody is about to delete deletes itself, so that it never idles.
 
-    def condemn(self, bucket: Bucket, reason: str) -> bool:
+        A connected client is left some time for it; one that does it ends this process with the node.
+        """
+        reason = "the job ended and nobody was connected"
+        if client_connected:
+            time.sleep(self._timing.client_grace_s)
+            reason = "the job ended and its client did not delete the node"
+        self._closed.set()
+        spec = self._spec
+        try:
+            if self._condemn(bucket, reason):
+                url = (
+                    f"{spec.tpu_endpoint.rstrip('/')}/v2/projects/{quote(spec.project, safe='')}/locations/"
+                    f"{quote(spec.zone, safe='')}/queuedResources/{quote(spec.queued_resource, safe='')}?force=true"
+                )
+                bucket.rest.send("DELETE", url, ok=(404,))
+        except (AgentError, HttpError) as exc:
+            # The node's timer and the reaper find it; here only the agent's log can tell.
+            print(f"cannot delete {spec.queued_resource}: {exc}", file=sys.stderr)
+
+    def _condemn(self, bucket: Bucket, reason: str) -> bool:
         """Condemns the lease; whether this node is to be deleted now. Not where the lease has another holder."""
         while True:
             stored = bucket.read(self._name)
@@ -124,20 +136,11 @@ class LeaseKeeper:
             if lease.state is LeaseState.CONDEMNED:
                 return True
             try:
-                lease = lease.condemn(reason, by=self.holder, updated=stored.updated, now=stored.now)
+                lease = lease.condemn(reason, by=self._holder, updated=stored.updated, now=stored.now)
             except LeaseRefused:
                 return False
             if swap(bucket, self._name, codec.encode(lease), stored.generation) is not None:
                 return True
-
-
-def delete_queued_resource(rest: Rest, spec: Spec) -> None:
-    """Asks the TPU API to delete this very node's queued resource; its lease must be condemned."""
-    url = (
-        f"{spec.tpu_endpoint.rstrip('/')}/v2/projects/{quote(spec.project, safe='')}"
-        f"/locations/{quote(spec.zone, safe='')}/queuedResources/{quote(spec.queued_resource, safe='')}?force=true"
-    )
-    rest.send("DELETE", url, ok=(404,))
 
 
 def _words(lease: Lease) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from launcher.agent.timing import Timing
+if TYPE_CHECKING:
+    from launcher.agent.control import Timing
 
 _USAGE = "usage: start | follow JOB ATTEMPT OFFSET | stop JOB ATTEMPT REASON"
 
@@ -15,14 +17,13 @@ def main(argv: Sequence[str], timing: Timing | None = None) -> int:
     """One mode; its exit status. Frames go to standard output, words to standard error."""
     os.umask(0o077)
     mode, *rest = argv or [""]
-    if mode == "run" and len(rest) == 1:
+    if mode == "run" and len(rest) == 1:  # what `start` starts
         from launcher.agent import runner  # needs cloudpickle: only in the job's own environment
 
         os.umask(0o022)  # the user's files are as everywhere else
         runner.main(rest[0])
     from launcher.agent import front, start
 
-    timing = timing or Timing()
     try:
         if mode == "start" and not rest:
             return start.start(timing)

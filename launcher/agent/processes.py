@@ -3,178 +3,115 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launcher.agent.failures import StopRequest
-from launcher.agent.timing import Clock
+from launcher.agent.control import StopRequest
 
 MARK_VARIABLE = "LAUNCHER_MARK"
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _STEP_S = 0.02  # how often the end of processes that are not children is looked for
 _KILL_S = 10.0  # how long SIGKILL may take (a process in the kernel's hands dies when it comes back)
 
 
-def become_subreaper() -> None:
-    """Orphans among this process's descendants become its children, whatever they do (Linux)."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+def start(argv: Sequence[str], env: Mapping[str, str], cwd: Path, output: int) -> subprocess.Popen[bytes]:
+    """A process in a session and group of its own, without input."""
+    nothing = subprocess.DEVNULL
+    return subprocess.Popen(argv, env=env, cwd=cwd, stdin=nothing, stdout=output, stderr=output, start_new_session=True)
 
 
-def die_with_parent() -> None:
-    """This process is killed when the thread that started it ends (Linux)."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def wait(child: subprocess.Popen[bytes], stop: StopRequest, timeout_s: float | None = None) -> bool:
+    """Until the child ended (True), or a stop was requested or the time was over before (False)."""
+    changed = threading.Event()
+
+    def reap() -> None:
+        child.wait()
+        changed.set()
+
+    threading.Thread(target=reap, name="reap", daemon=True).start()
+    stop.wake(changed)
+    changed.wait(timeout_s)
+    return child.returncode is not None
 
 
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
-class Child:
-    """A process in a session and group of its own. `changed` is set when it ended or `stop` was requested."""
-
-    def __init__(
-        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: int, stop: StopRequest
-    ) -> None:
-        self.changed = threading.Event()
-        self.process = subprocess.Popen(
-            argv,
-            env=dict(env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        stop.wake(self.changed)
-        threading.Thread(target=self._reap, name="reap", daemon=True).start()
-
-    def _reap(self) -> None:
-        self.process.wait()
-        self.changed.set()
-
-    @property
-    def returncode(self) -> int | None:
-        """None while it runs; minus the signal's number where one ended it."""
-        return self.process.returncode
-
-
-def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: int, stop: StopRequest) -> int:
+def run(argv: Sequence[str], env: Mapping[str, str], output: int, stop: StopRequest) -> int:
     """Runs one command to its end and returns its exit code; Stopped, with the command killed, on a stop request."""
     stop.check()
-    child = Child(argv, env=env, cwd=cwd, output=output, stop=stop)
-    child.changed.wait()
-    if stop.event.is_set():
+    # From the root folder, uv finds no settings of a project that this home folder may lie in.
+    child = start(argv, env, Path("/"), output)
+    if not wait(child, stop):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.process.pid, signal.SIGKILL)
-        child.process.wait()
+            os.killpg(child.pid, signal.SIGKILL)
+    code = child.wait()
     stop.check()
-    return child.process.wait()
+    return code
 
 
-def end_all(child: Child | None, mark: str, *, grace_s: float, clock: Clock) -> bool:
-    """Ends the child, every descendant of this process and every process with `mark` in its environment.
+def end_all(mark: str, *, grace_s: float, child: int = 0) -> bool:
+    """Ends every descendant of this process and every process with `mark` in its environment.
 
-    SIGTERM first, SIGKILL after `grace_s`. Returns whether all are gone.
+    SIGTERM first, SIGKILL after `grace_s`. Returns whether all are gone. `child` is reaped by somebody else.
     """
     for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, _KILL_S)):
-        give_up_at = clock.monotonic() + patience_s
+        give_up_at = time.monotonic() + patience_s
         told: set[int] = set()
-        while living := _living(child, mark):
-            _signal(child, living - told, number)
+        while living := _living(mark, child):
+            for pid in living - told:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
             told |= living
-            if clock.monotonic() >= give_up_at:
+            if time.monotonic() >= give_up_at:
                 break
-            clock.wait(_STEP_S)
+            time.sleep(_STEP_S)
         else:
             return True
     return False
 
 
-def _living(child: Child | None, mark: str) -> set[int]:
-    main = child.process.pid if child is not None else 0
-    pids = set(descendants(os.getpid())) | set(marked(mark))
-    pids.discard(os.getpid())
-    for pid in list(pids):
-        if pid != main and _reaped(pid):
-            pids.discard(pid)
-    if child is not None:
-        if child.returncode is None:
-            pids.add(main)
-        else:
-            pids.discard(main)
-    return pids
+def _living(mark: str, child: int) -> set[int]:
+    """Whom end_all has to end. Orphans of ours that have ended are collected."""
+    parents = {pid: int(stat[1]) for pid in pids() if (stat := _stat(pid))}
+    entry = f"{MARK_VARIABLE}={mark}".encode()
+    living = set()
+    for pid in parents:
+        if pid == os.getpid() or not (_descends(pid, parents) or _is_marked(pid, entry)):
+            continue
+        if pid != child:
+            with contextlib.suppress(ChildProcessError):  # somebody else's child
+                os.waitpid(pid, os.WNOHANG)
+        if _stat(pid)[:1] not in ([], [b"Z"], [b"X"]):
+            living.add(pid)
+    return living
 
 
-def _reaped(pid: int) -> bool:
-    """Collects `pid` if it is an orphan of ours that has ended."""
+def _descends(pid: int, parents: Mapping[int, int]) -> bool:
+    while pid in parents:
+        pid = parents[pid]
+        if pid == os.getpid():
+            return True
+    return False
+
+
+def _is_marked(pid: int, entry: bytes) -> bool:
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return _state(pid) in ("Z", "")
-
-
-def _signal(child: Child | None, pids: set[int], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if child is not None and child.process.pid in pids:
-            os.killpg(child.process.pid, number)  # reaches also what was forked since the list was made
-    for pid in pids:
-        if child is None or pid != child.process.pid:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
+        return entry in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # gone, or another user's
+        return False
 
 
 def pids() -> list[int]:
-    """Every process of this machine; empty where there is no /proc."""
-    try:
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    except FileNotFoundError:
-        return []
+    """Every process of this machine."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
 def _stat(pid: int) -> list[bytes]:
     """State, parent, … of a process ("pid (name) state ppid": the name may hold anything); empty when it is gone."""
     try:
-        data = Path(f"/proc/{pid}/stat").read_bytes()
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return []
-    return data[data.rindex(b")") + 1 :].split()
-
-
-def _state(pid: int) -> str:
-    stat = _stat(pid)
-    return stat[0].decode() if stat else ""
-
-
-def descendants(root: int) -> list[int]:
-    """Children of `root`, their children and so on, those that ended and were not waited for included."""
-    children: dict[int, list[int]] = {}
-    for pid in pids():
-        stat = _stat(pid)
-        if stat:
-            children.setdefault(int(stat[1]), []).append(pid)
-    found: list[int] = []
-    generation = children.get(root, [])
-    while generation:
-        found += generation
-        generation = [child for pid in generation for child in children.get(pid, ())]
-    return found
-
-
-def marked(mark: str) -> list[int]:
-    """Processes that were started with `mark` in their environment (those of other users cannot be seen)."""
-    entry = f"{MARK_VARIABLE}={mark}".encode()
-    found = []
-    for pid in pids() if mark else ():
-        with contextlib.suppress(OSError):
-            if entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                found.append(pid)
-    return found

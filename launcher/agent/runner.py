@@ -1,49 +1,53 @@
 """The process that calls the user's function. It runs in the job's environment, with the project on its path.
 
 Whatever it needs is imported before the project's folders come onto sys.path: a project file that is named like a
-standard module cannot get in its way.
+standard module cannot get in its way. It imports little: every module delays the user's first line.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import dataclasses
+import ctypes
 import faulthandler
+import json
 import os
 import pickle
+import signal
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
-from launcher.agent import exceptions, processes, values
-from launcher.agent.task import Ending, Task
-from launcher.records import codec
-from launcher.records.jobs import ErrorInfo
+from launcher.agent import exceptions, values
 
 _OOM_SCORE = "500"  # out of memory, the kernel takes this process before its supervisor
+_PR_SET_PDEATHSIG = 1
 
 
 def main(folder: str) -> NoReturn:
     """Runs the task in `folder`/task.json and ends this process, whatever threads the function left behind."""
-    processes.die_with_parent()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a supervisor that is gone cannot end it
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write(_OOM_SCORE)
     faulthandler.enable()
     exceptions.warm_up()
-    task = codec.decode(Task, Path(folder, "task.json").read_bytes())
+    with open(os.path.join(folder, "task.json"), "rb") as task_file:
+        task = SimpleNamespace(**json.load(task_file))
+    if task.client_root:
+        exceptions.find_sources(task.project, task.client_root)
     sys.argv[:] = [task.name]
     # The order of the client's own path, in front of the standard library as a script's folder is there.
     sys.path[:0] = [os.path.normpath(os.path.join(task.project, path)) for path in task.import_paths]
-    ending = _call(task, os.getpid())
+    pickled, error = _call(task, os.getpid())
     temporary = task.report + ".tmp"
-    with open(temporary, "wb") as file:
-        file.write(codec.encode(ending))
+    with open(temporary, "w") as report:
+        json.dump({"pickled": pickled, "error": error}, report)
     os.replace(temporary, task.report)
     _exit(task.exit_bound_s)
 
 
-def _call(task: Task, pid: int) -> Ending:
+def _call(task: SimpleNamespace, pid: int) -> tuple[bool, dict[str, Any] | None]:
+    """Whether something was pickled, and an ErrorInfo: an execution.Ending."""
     try:
         with open(task.payload, "rb") as file:
             function, args, kwargs = pickle.load(file)
@@ -51,22 +55,21 @@ def _call(task: Task, pid: int) -> Ending:
         value = function(*args, **kwargs)
     except SystemExit as exc:
         _only_in(pid)
-        if exc.code is None or exc.code == 0:
-            value = None
-        else:
-            return _exited(exc.code)
+        if exc.code is not None and exc.code != 0:
+            return False, _exited(exc.code)
+        value = None
     except BaseException as exc:  # whatever the user's code raises is what the caller shall see
         _only_in(pid, exc)
         return _failed(exc, task)
     else:
         _only_in(pid)
     if not task.want_value:
-        return Ending(pickled=False)
+        return False, None
     try:
         values.dump(value, task.result, task.max_result_bytes)
     except values.Unsendable as exc:
-        return Ending(pickled=False, error=ErrorInfo("JobError", str(exc)))
-    return Ending(pickled=True)
+        return False, {"kind": "JobError", "message": exceptions.shortened(str(exc))}
+    return True, None
 
 
 def _only_in(pid: int, exc: BaseException | None = None) -> None:
@@ -79,19 +82,20 @@ def _only_in(pid: int, exc: BaseException | None = None) -> None:
     os._exit(0 if exc is None else 1)
 
 
-def _exited(code: Any) -> Ending:
+def _exited(code: Any) -> dict[str, Any]:
     if not isinstance(code, int):
         print(code, file=sys.stderr)  # as Python itself does
         code = 1
-    return Ending(False, ErrorInfo("JobError", f"the function called sys.exit({code})", exit_code=code))
+    code = int(code)  # True is 1
+    return {"kind": "JobError", "message": f"the function called sys.exit({code})", "exit_code": code}
 
 
-def _failed(exc: BaseException, task: Task) -> Ending:
+def _failed(exc: BaseException, task: SimpleNamespace) -> tuple[bool, dict[str, Any]]:
     info = exceptions.describe(exc, project=task.project, client_root=task.client_root)
     if isinstance(exc, MemoryError):
-        message = f"the worker ran out of memory: {info.type_name}: {info.message}".rstrip(": ")
-        return Ending(False, dataclasses.replace(info, kind="JobError", message=message))
-    return Ending(exceptions.dump(exc, task.result, task.max_result_bytes), info)
+        words = f"the worker ran out of memory: {info['type_name']}: {info['message']}".rstrip(": ")
+        return False, {**info, "kind": "JobError", "message": words}
+    return exceptions.dump(exc, task.result, task.max_result_bytes), info
 
 
 def _flush() -> None:

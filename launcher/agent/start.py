@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
 
 from launcher.agent import home as homes
-from launcher.agent import processes
-from launcher.agent.failures import StopRequest
+from launcher.agent.control import Attempt, StopRequest, Timing
 from launcher.agent.front import Output, relay
 from launcher.agent.home import AttemptFolder, Home
-from launcher.agent.leave import leave
 from launcher.agent.supervisor import Supervisor
-from launcher.agent.timing import Clock, Timing
 from launcher.records import codec, frames
 from launcher.records.spec import Spec
 
 _MAX_SPEC = 64 << 20  # bytes
+_PR_SET_CHILD_SUBREAPER = 36
 
 
-def start(timing: Timing) -> int:
+def start(timing: Timing | None) -> int:
     """Starts the attempt on standard input, unless it was started before, and follows it from its log's beginning."""
     output = Output(1)
     try:
-        spec = codec.decode(Spec, _read_spec())
-        home = Home.default()
+        spec = _read_spec()
+        home = Home()
         folder = home.attempt(spec.job.job_id, spec.attempt)
     except ValueError as exc:
         output.send(frames.ERROR, f"the job's specification is damaged: {exc}".encode())
@@ -34,7 +33,7 @@ def start(timing: Timing) -> int:
     alive = homes.lock(folder.alive_lock)
     if alive is not None:
         if not folder.started.exists():
-            refusal = _launch(spec, home, folder, timing, alive)
+            refusal = _launch(Attempt(spec, home, folder, timing or Timing(), StopRequest()))
             if refusal:
                 output.send(frames.ERROR, refusal.encode())
                 return 0
@@ -42,26 +41,20 @@ def start(timing: Timing) -> int:
     return relay(folder, 0, output)
 
 
-def _read_spec() -> bytes:
-    size = int.from_bytes(_read_exactly(8), "big")
-    if size > _MAX_SPEC:
-        raise ValueError(f"{size} bytes, the limit is {_MAX_SPEC}")
-    return _read_exactly(size)
+def _read_spec() -> Spec:
+    with open(0, "rb", closefd=False) as stdin:
+        size = int.from_bytes(stdin.read(8), "big")
+        if size > _MAX_SPEC:
+            raise ValueError(f"{size} bytes, the limit is {_MAX_SPEC}")
+        data = stdin.read(size)
+    if not data or len(data) < size:
+        raise ValueError(f"standard input ended after {len(data)} of {size} bytes")
+    return codec.decode(Spec, data)
 
 
-def _read_exactly(size: int) -> bytes:
-    parts = []
-    while size:
-        part = os.read(0, min(size, 1 << 20))
-        if not part:
-            raise ValueError(f"standard input ended {size} bytes early")
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def _launch(spec: Spec, home: Home, folder: AttemptFolder, timing: Timing, alive: int) -> str:
-    """Forks the supervisor, which keeps the descriptor `alive`. The reason where this worker is busy, else ""."""
+def _launch(attempt: Attempt) -> str:
+    """Forks the supervisor, which inherits the locks. The reason where this worker is busy, else ""."""
+    spec, home, folder = attempt.spec, attempt.home, attempt.folder
     busy = homes.lock(home.worker_lock)
     if busy is None:
         holder = home.worker_lock.read_text() or "another attempt"
@@ -77,8 +70,8 @@ def _launch(spec: Spec, home: Home, folder: AttemptFolder, timing: Timing, alive
             os._exit(0)
         code = 1
         try:
-            _detach(folder, keep=(alive, busy))
-            _supervise(spec, home, folder, timing, busy)
+            _detach(folder)
+            _supervise(attempt, busy)
             code = 0
         finally:
             os._exit(code)
@@ -87,21 +80,17 @@ def _launch(spec: Spec, home: Home, folder: AttemptFolder, timing: Timing, alive
     return ""
 
 
-def _detach(folder: AttemptFolder, keep: tuple[int, ...]) -> None:
+def _detach(folder: AttemptFolder) -> None:
     """Nothing of the connection stays open: neither its pipes nor its signals end the supervisor."""
     log = os.open(folder.agent_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for target, source in ((0, nothing), (1, log), (2, log)):
         os.dup2(source, target)
-    at = 3
-    for fd in (*sorted(keep), os.sysconf("SC_OPEN_MAX")):
-        os.closerange(at, fd)
-        at = fd + 1
     os.chdir("/")
 
 
-def _supervise(spec: Spec, home: Home, folder: AttemptFolder, timing: Timing, busy: int) -> None:
-    stop, clock = StopRequest(), Clock()
+def _supervise(attempt: Attempt, busy: int) -> None:
+    stop = attempt.stop
 
     def shutting_down(*_: object) -> None:
         # A handler runs between any two instructions of the main thread, which may hold the very lock.
@@ -111,20 +100,13 @@ def _supervise(spec: Spec, home: Home, folder: AttemptFolder, timing: Timing, bu
     signal.signal(signal.SIGTERM, shutting_down)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)  # not SIG_IGN, which the job's processes would inherit
-    processes.become_subreaper()
-    threading.Thread(target=_listen, args=(folder, stop), name="control", daemon=True).start()
-    supervisor = Supervisor(spec, home, folder, stop, timing, clock)
+    # Orphans among this process's descendants become its children, whatever they do.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    threading.Thread(target=_listen, args=(attempt.folder, stop), name="control", daemon=True).start()
+    supervisor = Supervisor(attempt)
     supervisor.run()
     os.close(busy)
-    if supervisor.leads:
-        leave(
-            spec,
-            supervisor.keeper,
-            supervisor.services,
-            timing,
-            clock,
-            client_connected=supervisor.client_connected,
-        )
+    supervisor.leave()
 
 
 def _listen(folder: AttemptFolder, stop: StopRequest) -> None:

@@ -4,96 +4,83 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 from launcher.agent.bucket import Bucket
-from launcher.agent.failures import AgentError
-from launcher.agent.home import AttemptFolder
+from launcher.agent.control import AgentError, Attempt
+from launcher.agent.log import Log
 from launcher.agent.rest import HttpError, Unreachable
-from launcher.agent.timing import Clock, Timing
 from launcher.records import codec
 from launcher.records.jobs import WorkerStatus
+from launcher.records.paths import JobPaths
 
 
 class Phases:
     """Where the attempt is. `bucket` should be impatient: a status that cannot be written is soon outdated."""
 
-    def __init__(
-        self,
-        folder: AttemptFolder,
-        bucket: Bucket,
-        name: str,
-        *,
-        attempt: int,
-        worker: int,
-        timings_s: dict[str, float],
-        timing: Timing,
-        clock: Clock,
-    ) -> None:
-        self._folder = folder
+    def __init__(self, attempt: Attempt, bucket: Bucket, log: Log) -> None:
+        spec = self._spec = attempt.spec
+        self._events = attempt.folder.events
         self._bucket = bucket
-        self._name = name
-        self._attempt = attempt
-        self._worker = worker
-        self._timing = timing
-        self._clock = clock
+        self._log = log
+        names = JobPaths(spec.job.owner, spec.job.job_id)
+        self._name = names.worker(spec.attempt, spec.slice_index, spec.worker)
+        self._timing = attempt.timing
         self._generation = 0
-        self._since = clock.monotonic()
-        self._writing = threading.Lock()
+        self._since = 0.0
         self._changed = threading.Event()
-        self._closed = threading.Event()
+        self._done = threading.Event()
         self.phase = ""
-        self.stopped_in = ""  # the last phase in which a stop can have hit
         self.exit_code: int | None = None
-        self.log_bytes = 0
-        self.timings_s = dict(timings_s)  # what the client measured before comes first
-        threading.Thread(target=self._run, name="status", daemon=True).start()
+        self._timings_s = dict(spec.timings_s)  # what the client measured before comes first
+        self._thread = threading.Thread(target=self._run, name="status", daemon=True)
+        self._thread.start()
 
     def enter(self, phase: str) -> None:
-        """The phase before it is over. `done` is also written to the bucket before this returns."""
-        now = self._clock.monotonic()
+        """The phase before it is over."""
+        now = time.monotonic()
         if self.phase:
-            self.timings_s[self.phase] = round(now - self._since, 3)
+            self._timings_s[self.phase] = round(now - self._since, 3)
         self.phase, self._since = phase, now
-        if phase not in ("result", "done"):
-            self.stopped_in = phase
-        with open(self._folder.events, "ab") as file:
+        with open(self._events, "ab") as file:
             file.write(codec.encode(self._status()) + b"\n")
         if phase == "done":
-            self._closed.set()
-            self._write()
+            self._done.set()
         self._changed.set()
+
+    def close(self) -> None:
+        """Returns when `done`, which was entered before, is in the bucket, or could not be written."""
+        self._thread.join()
 
     def _status(self) -> WorkerStatus:
         return WorkerStatus(
-            attempt=self._attempt,
-            worker=self._worker,
+            attempt=self._spec.attempt,
+            worker=self._spec.worker,
             phase=self.phase,
-            heartbeat=self._clock.time(),
+            heartbeat=time.time(),
             pid=os.getpid(),
             exit_code=self.exit_code,
-            log_bytes=self.log_bytes,
-            timings_s=dict(self.timings_s),
+            log_bytes=self._log.size,
+            timings_s=dict(self._timings_s),
         )
 
     def _run(self) -> None:
         # The first write waits as well: a job that is over by then needs one write, not two in a second.
-        while not self._clock.wait(self._timing.spacing_s, self._closed):
+        while not self._done.wait(self._timing.spacing_s):
             self._changed.clear()
             self._write()
-            self._clock.wait(self._timing.status_s, self._changed)
+            self._changed.wait(self._timing.status_s)
+        self._write()
 
     def _write(self) -> None:
-        with self._writing:
-            if self._closed.is_set() and self.phase != "done":
-                return
-            data = codec.encode(self._status())
-            try:
-                for _ in range(2):
-                    written = self._bucket.replace(self._name, data, self._generation)
-                    if written is not None:
-                        self._generation = written
-                        return
-                    stored = self._bucket.read(self._name)  # an earlier write of ours, whose answer was lost
-                    self._generation = 0 if stored is None else stored.generation
-            except (HttpError, Unreachable, AgentError):
-                return  # the next one may arrive; the outcome does not depend on it
+        data = codec.encode(self._status())
+        try:
+            for _ in range(2):
+                written = self._bucket.replace(self._name, data, self._generation)
+                if written is not None:
+                    self._generation = written
+                    return
+                stored = self._bucket.read(self._name)  # an earlier write of ours, whose answer was lost
+                self._generation = 0 if stored is None else stored.generation
+        except (HttpError, Unreachable, AgentError):
+            return  # the next one may arrive; the outcome does not depend on it

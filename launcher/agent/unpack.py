@@ -7,11 +7,15 @@ import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from launcher.agent.bucket import free_bytes
-
 
 class UnsafeArchive(Exception):
     """The archive holds something that must not be unpacked; the message names it."""
+
+
+def free_bytes(path: Path) -> int:
+    """What can still be written on the disk of `path`."""
+    stat = os.statvfs(path)
+    return stat.f_bavail * stat.f_frsize
 
 
 def unpack(archive: Path, target: Path) -> None:

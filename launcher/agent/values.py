@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any, BinaryIO
 import cloudpickle
 
 _MAX_DEPTH = 8
-_MAX_LOOKED_AT = 10_000  # parts of a value that are tried one by one to find the culprit
+_MAX_PARTS = 10_000  # of one value, tried one by one to find the culprit
 
 
 class Unsendable(Exception):
@@ -24,19 +25,15 @@ class _LimitReached(Exception):
 class _Limited:
     """A file for the pickler that refuses to grow beyond `limit` bytes."""
 
-    def __init__(self, file: BinaryIO | None, limit: int | None) -> None:
+    def __init__(self, file: BinaryIO, limit: int) -> None:
         self._file = file
         self._left = limit
 
     def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        if self._left is not None:
-            self._left -= size
-            if self._left < 0:
-                raise _LimitReached
-        if self._file is not None:
-            self._file.write(data)
-        return size
+        self._left -= memoryview(data).nbytes
+        if self._left < 0:
+            raise _LimitReached
+        return self._file.write(data)
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
@@ -77,17 +74,12 @@ def _unpicklable(value: Any, exc: Exception) -> Unsendable:
 
 def _culprit(where: str, value: Any) -> tuple[str, Any]:
     """The innermost part of `value` that cannot be pickled, and how to reach it."""
-    looked_at = 0
     for _ in range(_MAX_DEPTH):
-        for name, part in _parts(value):
-            looked_at += 1
-            if looked_at > _MAX_LOOKED_AT:
-                return where, value
-            if not _pickles(part):
-                where, value = where + name, part
-                break
-        else:
+        bad = (part for part in itertools.islice(_parts(value), _MAX_PARTS) if not _pickles(part[1]))
+        name, part = next(bad, ("", value))
+        if not name:
             break
+        where, value = where + name, part
     return where, value
 
 
@@ -109,7 +101,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _pickles(value: Any) -> bool:
     try:
-        Pickler(_Limited(None, None), protocol=5).dump(value)
+        with open(os.devnull, "wb") as nowhere:
+            Pickler(nowhere, protocol=5).dump(value)
     except Exception:  # as in dump
         return False
     return True

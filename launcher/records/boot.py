@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-#: `python3 -I -c BOOT <sha256> <size> <mode> [arguments]`. Says `have` or `want` on a line; after `want` it reads
-#: exactly `size` bytes of archive from standard input. Then it becomes `python3 -I <archive> <mode> [arguments]`,
+#: `python3 -I -S -c BOOT <sha256> <size> <mode> [arguments]`. Says `have` or `want` on a line; after `want` it reads
+#: exactly `size` bytes of archive from standard input. Then it becomes `python3 -I -S <archive> <mode> [arguments]`,
 #: which finds the rest of standard input unread.
 BOOT = """\
 import hashlib, os, sys
@@ -33,5 +33,5 @@ if not have:
     with open(temporary, "wb") as file:
         file.write(data)
     os.replace(temporary, path)
-os.execv(sys.executable, [sys.executable, "-I", path, *sys.argv[3:]])
+os.execv(sys.executable, [sys.executable, "-I", "-S", path, *sys.argv[3:]])
 """

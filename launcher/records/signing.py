@@ -16,9 +16,14 @@ def new_key() -> str:
 
 def sign(key: str, report: str) -> str:
     """The signature of a report's exact text, hexadecimal."""
-    return hmac.new(bytes.fromhex(key), _CONTEXT + report.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(bytes.fromhex(key), _CONTEXT + _bytes(report), hashlib.sha256).hexdigest()
 
 
 def verify(key: str, report: str, signature: str) -> bool:
     """Whether `signature` was made with `key` over exactly this text (constant time)."""
-    return hmac.compare_digest(sign(key, report), signature)
+    return hmac.compare_digest(_bytes(sign(key, report)), _bytes(signature))
+
+
+def _bytes(text: str) -> bytes:
+    """Of any text, also what a forger could put into JSON: lone surrogates."""
+    return text.encode("utf-8", "surrogatepass")

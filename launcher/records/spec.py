@@ -9,8 +9,6 @@ import dataclasses
 
 from launcher.records.jobs import JobRecord
 
-CONTEXT_VARIABLE = "LAUNCHER_CONTEXT"  # set by the agent, as JSON, in the environment of a job
-
 
 @dataclasses.dataclass(frozen=True)
 class Spec:

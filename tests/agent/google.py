@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import email.utils
 import json
 import re
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +18,6 @@ DROP = 0  # as the code of a fault: the connection is closed without an answer
 class Stored:
     data: bytes
     generation: int
-    updated: float
 
 
 @dataclass
@@ -44,13 +41,12 @@ class Google:
     url: str = ""
     lock: threading.RLock = field(default_factory=threading.RLock)
     changed: threading.Condition = field(default_factory=threading.Condition)
-    sessions: dict[str, tuple[str, bytearray]] = field(default_factory=dict)
     _generation: int = 0
 
     def put(self, name: str, data: bytes) -> int:
         with self.lock:
             self._generation += 1
-            self.objects[name] = Stored(data, self._generation, time.time())
+            self.objects[name] = Stored(data, self._generation)
         with self.changed:
             self.changed.notify_all()
         return self._generation
@@ -93,6 +89,7 @@ def serve() -> tuple[Google, ThreadingHTTPServer]:
 class Handler(BaseHTTPRequestHandler):
     state: Google
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # header and body are written apart
 
     def log_message(self, *args: object) -> None:
         pass
@@ -130,15 +127,8 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(401)
         elif match := re.fullmatch("/storage/v1/b/jobs/o/(.*)", path):
             self._read(unquote(match[1]), query)
-        elif path == "/upload/storage/v1/b/jobs/o" and query["uploadType"] == "multipart":
-            self._multipart(query, body)
-        elif path == "/upload/storage/v1/b/jobs/o":
-            session = f"{len(self.state.sessions)}"
-            self.state.sessions[session] = (query["name"], bytearray())
-            assert query["ifGenerationMatch"] == "0"
-            self._answer(200, Location=f"{self.state.url}/session/{session}")
-        elif path.startswith("/session/"):
-            self._chunk(path.rpartition("/")[2], body)
+        elif path == "/upload/storage/v1/b/jobs/o" and query["uploadType"] == "media":
+            self._write(query["name"], body, int(query["ifGenerationMatch"]))
         elif self.command == "DELETE" and path.startswith("/v2/projects/"):
             self.state.deleted.append(f"{path}?force={query['force']}")
             self._answer(200, b"{}")
@@ -147,22 +137,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _read(self, name: str, query: dict[str, str]) -> None:
         found = self.state.objects.get(name)
-        if found is None or query.get("generation", str(found.generation)) != str(found.generation):
+        if found is None or query["alt"] != "media":
             self._answer(404)
-        elif query.get("alt") == "media":
-            start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
-            self._answer(206 if start else 200, found.data[start:])
-        else:
-            stamp = datetime.datetime.fromtimestamp(found.updated, datetime.UTC).isoformat()
-            facts = {"generation": str(found.generation), "updated": stamp.replace("+00:00", "Z")}
-            self._answer(200, json.dumps(facts).encode())
-
-    def _multipart(self, query: dict[str, str], body: bytes) -> None:
-        boundary = self.headers["Content-Type"].partition("boundary=")[2].encode()
-        _, head, rest = body.split(b"--" + boundary + b"\r\n", 2)
-        name = json.loads(head.partition(b"\r\n\r\n")[2])["name"]
-        data = rest.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n--" + boundary + b"--\r\n")
-        self._write(name, data, int(query["ifGenerationMatch"]))
+            return
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        generation = {"X-Goog-Generation": str(found.generation)}
+        self._answer(206 if start else 200, found.data[start:], **generation)
 
     def _write(self, name: str, data: bytes, expected: int) -> None:
         found = self.state.objects.get(name)
@@ -170,17 +150,6 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(412)
             return
         self._answer(200, json.dumps({"generation": str(self.state.put(name, data))}).encode())
-
-    def _chunk(self, session: str, body: bytes) -> None:
-        name, data = self.state.sessions[session]
-        span, _, total = self.headers["Content-Range"].removeprefix("bytes ").partition("/")
-        if span != "*":
-            assert int(span.partition("-")[0]) == len(data)
-            data += body
-        if len(data) == int(total):
-            self._write(name, bytes(data), 0)
-        else:
-            self._answer(308, **({"Range": f"bytes=0-{len(data) - 1}"} if data else {}))
 
     def _answer(self, code: int, body: bytes = b"", **headers: str) -> None:
         self.send_response_only(code)

@@ -5,21 +5,22 @@ import dataclasses
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import launcher
 from launcher import worker_context
-from launcher.agent import chips, diagnosis, home
-from launcher.agent.failures import AttemptFailed, StopRequest
+from launcher.agent import chips, execution, front, home
+from launcher.agent.control import Attempt, AttemptFailed, StopRequest, Timing
 from launcher.agent.front import Output, relay
 from launcher.agent.home import AttemptFolder
 from launcher.agent.lease import LeaseKeeper
 from launcher.agent.rest import Unreachable
-from launcher.agent.timing import Clock, Timing
-from launcher.records import codec, frames, leases
-from launcher.records.leases import LeaseState
+from launcher.records import codec, frames
+from launcher.records.leases import Lease, LeaseState
+from launcher.records.spec import Spec
 from launcher.records.swap import Stored
 from tests.agent.worker import Worker
 
@@ -58,22 +59,41 @@ def test_heartbeats_tell_that_a_silent_job_lives(tmp_path: Path, monkeypatch: py
     os.close(alive)
 
 
+def test_a_stop_in_a_supervisors_first_moments_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = home.Home().attempt("20260101-000000000-aaaaaa", 1)
+    home.folder(folder.path)
+    folder.started.touch()
+    os.mkfifo(folder.control)
+    alive = home.lock(folder.alive_lock)
+    assert alive is not None
+    thread = threading.Thread(target=front.stop, args=("20260101-000000000-aaaaaa", 1, "enough"))
+    thread.start()
+    thread.join(0.1)  # it finds nobody who reads
+    with open(folder.control, "rb", buffering=0) as control:
+        assert control.readline() == b"enough\n"
+    folder.ended.touch()
+    thread.join(30)
+    os.close(alive)
+    assert not thread.is_alive()
+
+
 def test_a_signal_is_called_out_of_memory_only_with_evidence() -> None:
-    assert "ran out of memory" in diagnosis.explain(-9, oom_killed=True).message
-    assert "SIGKILL" in diagnosis.explain(-9, oom_killed=False).message
-    assert "SIGTERM" in diagnosis.explain(-15, oom_killed=True).message
-    assert diagnosis.explain(7, oom_killed=True).exit_code == 7
+    assert "ran out of memory" in execution.explain(-9, oom_killed=True).message
+    assert "SIGKILL" in execution.explain(-9, oom_killed=False).message
+    assert "SIGTERM" in execution.explain(-15, oom_killed=True).message
+    assert execution.explain(7, oom_killed=True).exit_code == 7
 
 
 def test_kills_of_the_kernel_are_counted_on_the_machine_and_in_the_cgroup(tmp_path: Path) -> None:
     proc, cgroups = tmp_path / "proc", tmp_path / "cgroup"
     (proc / "self").mkdir(parents=True)
     (cgroups / "user.slice" / "job").mkdir(parents=True)
-    assert diagnosis.oom_kills(proc, cgroups) == 0
+    assert execution.oom_kills(proc, cgroups) == 0
     (proc / "vmstat").write_text("pgpgin 7\noom_kill 2\n")
     (proc / "self" / "cgroup").write_text("0::/user.slice/job\n")
     (cgroups / "user.slice" / "job" / "memory.events").write_text("oom 5\noom_kill 1\n")
-    assert diagnosis.oom_kills(proc, cgroups) == 3
+    assert execution.oom_kills(proc, cgroups) == 3
 
 
 @pytest.mark.parametrize("device, present", [("accel0", True), ("vfio/0", True), ("vfio/vfio", False), ("null", False)])
@@ -98,81 +118,87 @@ def test_the_context_outside_a_job_has_the_same_fields(monkeypatch: pytest.Monke
     )
 
 
-class Steps(Clock):
-    """Each wait takes exactly its time, and none in truth."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wait(self, seconds: float, event: threading.Event | None = None) -> bool:
-        self.now += max(seconds, 0.0)
-        return event is not None and event.is_set()
-
-
 class Records:
-    """One lease in memory, with GCS's clock. From `down_from` on nothing answers; at `drain_from` it is drained."""
+    """One lease in memory. Nothing answers once it was read `answers` times; before, `drain` may have been set."""
 
-    def __init__(self, clock: Steps) -> None:
-        self.data, self.generation, self.clock = b"", 1, clock
-        self.down_from = self.drain_from = float("inf")
-        self.updated = clock.now
+    def __init__(self, lease: Lease) -> None:
+        self.data, self.generation = codec.encode(lease), 1
+        self.written = self.now = time.monotonic()
+        self.answers, self.drain_s = sys.maxsize, 0.0
 
     @property
-    def lease(self) -> leases.Lease:
-        return codec.decode(leases.Lease, self.data)
+    def lease(self) -> Lease:
+        return codec.decode(Lease, self.data)
 
     def read(self, name: str) -> Stored:
-        if self.clock.now >= self.down_from:
+        if self.answers == 0:
             raise Unreachable("down")
-        if self.clock.now >= self.drain_from and self.lease.state is LeaseState.HELD:
-            self.data = codec.encode(self.lease.drain(self.drain_from + 1000.0, "freeze"))
+        self.answers -= 1
+        if self.drain_s and self.lease.state is LeaseState.HELD and self.lease.writer == "worker":
+            self.data = codec.encode(self.lease.drain(time.monotonic() + self.drain_s, "freeze"))
             self.generation += 1
-        return Stored(self.data, self.generation, self.updated, self.clock.now)
+        return Stored(self.data, self.generation, self.written, time.monotonic())
 
     def replace(self, name: str, data: bytes, generation: int) -> int | None:
         if generation != self.generation:
             return None
-        self.data, self.generation, self.updated = data, generation + 1, self.clock.now
+        self.data, self.generation, self.written = data, generation + 1, time.monotonic()
         return self.generation
 
 
-def keep(worker: Worker, records: Records) -> StopRequest:
-    """Keeps a lease, by its records' clock, until the job has to stop."""
-    spec = worker.spec(print)
-    records.data = codec.encode(worker.lease(spec))
-    stop = StopRequest()
-    keeper = LeaseKeeper(spec, records, stop, timing=Timing(), clock=records.clock)  # type: ignore[arg-type]
+def keep(records: Records, spec: Spec) -> tuple[StopRequest, LeaseKeeper]:
+    """Keeps a lease until the job has to stop."""
+    stop, timing = StopRequest(), Timing(renew_s=0.01, stop_margin_s=0.5, grace_s=0.1)
+    attempt = Attempt(spec, None, None, timing, stop)  # type: ignore[arg-type]
+    keeper = LeaseKeeper(attempt, records)  # type: ignore[arg-type]
     keeper.take_over(records)  # type: ignore[arg-type]
-    assert stop.event.wait(30)
-    keeper.close()
-    return stop
+    assert stop.event.wait(30) and time.monotonic() >= keeper.stop_at()
+    return stop, keeper
 
 
 def test_without_renewals_the_job_stops_before_its_lease_can_have_ended(worker: Worker) -> None:
-    records = Records(Steps())
-    records.down_from = 1500.0
-    stop = keep(worker, records)
+    spec = worker.spec(print)
+    records = Records(dataclasses.replace(worker.lease(spec), ttl_s=0.7))
+    records.answers = 3
+    stop, keeper = keep(records, spec)
     assert stop.kind == "WorkerLost" and "could not be renewed" in stop.message
-    assert records.lease.state is LeaseState.HELD and records.lease.writer == "worker"
-    ends = records.updated + leases.TTL_S
-    assert ends - leases.STOP_MARGIN_S <= records.clock.now < ends
+    assert records.lease.state is LeaseState.HELD and records.lease.writer == "worker" and records.answers == 0
+    assert keeper.stop_at() <= records.written + 0.7 - 0.5
+
+
+def test_a_request_that_hangs_does_not_delay_the_stop(worker: Worker) -> None:
+    spec = worker.spec(print)
+    records = Records(dataclasses.replace(worker.lease(spec), ttl_s=0.7))
+    answer = threading.Event()
+    read = records.read
+
+    def hang(name: str) -> Stored:
+        if records.lease.writer == "worker":
+            answer.wait()
+        return read(name)
+
+    records.read = hang  # type: ignore[method-assign]
+    stop, _ = keep(records, spec)
+    assert stop.kind == "WorkerLost"
+    answer.set()
 
 
 def test_a_draining_lease_stops_the_job_before_its_deadline(worker: Worker) -> None:
-    records = Records(Steps())
-    records.drain_from = 1500.0
-    stop = keep(worker, records)
+    spec = worker.spec(print)
+    records = Records(worker.lease(spec))
+    records.drain_s = 0.2
+    stop, keeper = keep(records, spec)
     assert stop.kind == "WorkerLost" and "freeze" in stop.message
-    assert 2400.0 < records.clock.now <= 2500.0 and records.lease.state is LeaseState.DRAINING
+    assert records.lease.state is LeaseState.DRAINING and keeper.stop_at() <= records.lease.deadline - 0.1
 
 
-def test_a_stale_lock_file_of_libtpu_is_removed_and_a_live_holder_named(tmp_path: Path) -> None:
+def test_a_stale_lock_file_of_libtpu_is_removed_and_a_live_holder_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chips, "_BUSY_S", 0.0)
     lock_file = tmp_path / "libtpu_lockfile"
     with open(lock_file, "w"), pytest.raises(AttemptFailed, match=f"in use by process {os.getpid()} .*kill"):
-        chips.free([tmp_path / "accel0"], StopRequest(), Steps(), lock_file)
+        chips.free([tmp_path / "accel0"], StopRequest(), lock_file)
     assert lock_file.exists()
-    chips.free([tmp_path / "accel0"], StopRequest(), Steps(), lock_file)
+    chips.free([tmp_path / "accel0"], StopRequest(), lock_file)
     assert not lock_file.exists()

@@ -140,6 +140,8 @@ def test_a_condemned_lease_stops_the_job(worker: Worker, google: Google, tmp_pat
     report = attempt.report()
     assert not running(pid_in(attempt.log))
     assert report.error is not None and report.error.kind == "WorkerLost" and "budget" in report.error.message
+    attempt.wait_for_end()
+    assert attempt.spec.queued_resource in google.deleted[0]
 
 
 def test_a_lease_of_somebody_else_is_not_touched(worker: Worker, google: Google) -> None:

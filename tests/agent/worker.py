@@ -30,7 +30,7 @@ from tests.agent.google import Google
 ZONE = "us-central1-a"
 QUICK = (
     "Timing(grace_s=0.3, stray_grace_s=0.2, exit_bound_s=0.3, cancel_poll_s=0.05, client_grace_s=0.0, renew_s=0.2, "
-    "metadata_tries=2)"
+    "metadata_patience_s=1.0)"
 )
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -45,7 +45,7 @@ def agent_archive(path: Path, timing: str = QUICK) -> Path:
             archive.write(file, file.relative_to(package.parent))
         archive.writestr(
             "__main__.py",
-            "import sys\nfrom launcher.agent.main import main\nfrom launcher.agent.timing import Timing\n"
+            "import sys\nfrom launcher.agent.main import main\nfrom launcher.agent.control import Timing\n"
             f"sys.exit(main(sys.argv[1:], {timing}))\n",
         )
     return path
@@ -269,7 +269,7 @@ def running(pid: int) -> bool:
     """Whether the process is there and has not ended (one that nobody waited for stays in the list)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it can go between open and read
         return False
     return stat[stat.rindex(b")") + 2 :][:1] != b"Z"
 
