@@ -8,32 +8,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from launcher.errors import ApiDisabled as ApiDisabled
+from launcher.errors import Cancelled as Cancelled
+from launcher.errors import CloudError as CloudError
+from launcher.errors import ConfigError as ConfigError
+from launcher.errors import Conflict as Conflict
+from launcher.errors import ConnectError as ConnectError
+from launcher.errors import InvalidRequest as InvalidRequest
+from launcher.errors import JobError as JobError
+from launcher.errors import LauncherError as LauncherError
+from launcher.errors import NotFound as NotFound
+from launcher.errors import OutOfCapacity as OutOfCapacity
+from launcher.errors import PackagingError as PackagingError
+from launcher.errors import PermissionDenied as PermissionDenied
+from launcher.errors import Preempted as Preempted
+from launcher.errors import QuotaExceeded as QuotaExceeded
+from launcher.errors import RemoteError as RemoteError
+from launcher.errors import RemoteTraceback as RemoteTraceback
+from launcher.errors import ResultUnavailable as ResultUnavailable
+from launcher.errors import ResultUntrusted as ResultUntrusted
+from launcher.errors import SetupError as SetupError
+from launcher.errors import TimedOut as TimedOut
+from launcher.errors import Unavailable as Unavailable
+from launcher.errors import WorkerLost as WorkerLost
+
 if TYPE_CHECKING:
     from launcher.decorator import RemoteFunction as RemoteFunction
     from launcher.decorator import run as run
-    from launcher.errors import ApiDisabled as ApiDisabled
-    from launcher.errors import Cancelled as Cancelled
-    from launcher.errors import CloudError as CloudError
-    from launcher.errors import ConfigError as ConfigError
-    from launcher.errors import Conflict as Conflict
-    from launcher.errors import ConnectError as ConnectError
-    from launcher.errors import InvalidRequest as InvalidRequest
-    from launcher.errors import JobError as JobError
-    from launcher.errors import LauncherError as LauncherError
-    from launcher.errors import NotFound as NotFound
-    from launcher.errors import OutOfCapacity as OutOfCapacity
-    from launcher.errors import PackagingError as PackagingError
-    from launcher.errors import PermissionDenied as PermissionDenied
-    from launcher.errors import Preempted as Preempted
-    from launcher.errors import QuotaExceeded as QuotaExceeded
-    from launcher.errors import RemoteError as RemoteError
-    from launcher.errors import RemoteTraceback as RemoteTraceback
-    from launcher.errors import ResultUnavailable as ResultUnavailable
-    from launcher.errors import ResultUntrusted as ResultUntrusted
-    from launcher.errors import SetupError as SetupError
-    from launcher.errors import TimedOut as TimedOut
-    from launcher.errors import Unavailable as Unavailable
-    from launcher.errors import WorkerLost as WorkerLost
     from launcher.job import Job as Job
     from launcher.job import attach as attach
     from launcher.job import jobs as jobs
@@ -43,39 +44,14 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ERRORS = [
-    "ApiDisabled",
-    "Cancelled",
-    "CloudError",
-    "ConfigError",
-    "Conflict",
-    "ConnectError",
-    "InvalidRequest",
-    "JobError",
-    "LauncherError",
-    "NotFound",
-    "OutOfCapacity",
-    "PackagingError",
-    "PermissionDenied",
-    "Preempted",
-    "QuotaExceeded",
-    "RemoteError",
-    "RemoteTraceback",
-    "ResultUnavailable",
-    "ResultUntrusted",
-    "SetupError",
-    "TimedOut",
-    "Unavailable",
-    "WorkerLost",
-]
 _HOMES = {
-    **dict.fromkeys(_ERRORS, "launcher.errors"),
     **dict.fromkeys(["RemoteFunction", "run"], "launcher.decorator"),
     **dict.fromkeys(["Job", "attach", "jobs"], "launcher.job"),
     "JobStatus": "launcher.records.jobs",
     **dict.fromkeys(["WorkerContext", "context"], "launcher.worker_context"),
 }
-__all__ = sorted(_HOMES)
+_ERRORS = [name for name, value in globals().items() if isinstance(value, type)]
+__all__ = sorted([*_ERRORS, *_HOMES])
 
 
 def __getattr__(name: str) -> object:

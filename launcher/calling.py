@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from launcher.cancelling import request_cancel
 from launcher.cloud import preload
-from launcher.fleet.engine import Engine, request_cancel
+from launcher.errors import LauncherError
+from launcher.fleet.engine import Engine
 from launcher.job import Job
-from launcher.records.jobs import Intent, Outcome
+from launcher.records.jobs import Outcome
 from launcher.settings import Settings, resolve
-from launcher.submission import (
-    Submission,
-    agent_file,
-    headline,
-    spawn_driver,
-    spawn_release,
-)
+from launcher.submission import Submission, agent_file, headline, spawn_driver, spawn_end
 from launcher.submission import submit as record_call
 from launcher.terminal import Console
 
-_RELEASE_HERE_S = 10.0  # how long a finished call waits to see its node gone before a detached process does
+_RELEASE_HERE_S = 3.0  # how long a finished call waits to see its node gone before a detached process does
 
 
 def submit(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Job[Any]:
     """Records the call, starts its detached driver, returns the handle."""
-    console = Console()
-    submission = _record(function, args, kwargs, options, console)
+    submission = _record(function, args, kwargs, options, Console())
     spawn_driver(submission)
     return Job(submission.platform, submission.record, submission.key)
 
@@ -40,19 +36,19 @@ def call(
 ) -> Any:
     """Runs the call to its end: log here, value back, node gone."""
     console = Console()
-    submission = _record(function, args, kwargs, options, console)
-    preload("google.cloud.tpu_v2", "paramiko")
-    running = _Running(submission, console)
-    running.start()
+    running = None
     try:
-        running.wait()
-        value: Any = Job(submission.platform, submission.record, submission.key).result()
+        submission = _record(function, args, kwargs, options, console)
+        preload("google.cloud.tpu_v2", "paramiko")
+        running = _Running(submission, console)
+        return running.value()
     except KeyboardInterrupt:
-        running.interrupt()
+        if running is not None:
+            running.interrupt()
         raise
     finally:
-        running.join()
-    return value
+        if running is not None:
+            running.join()
 
 
 def _record(
@@ -85,50 +81,60 @@ class _Running:
         self._console = console
         self._cancel = threading.Event()
         self._ended = threading.Event()
+        self._outcome: Outcome | None = None
         self._failure: BaseException | None = None
-        self._leftover: list[Intent] = []
+        self._left = False
         self._engine = Engine(
             submission.platform,
             submission.record,
             agent_file(),
             submission.key,
             submission.secrets,
+            submission.index_args,
             console,
             self._cancel,
-            index_args=submission.index_args,
             on_outcome=self._on_outcome,
-            on_leftover=self._leftover.append,
             release_timeout_s=_RELEASE_HERE_S,
         )
         self._thread = threading.Thread(target=self._run, name="launcher-engine", daemon=True)
 
-    def start(self) -> None:
+    def value(self) -> Any:
+        """Runs the job; its value, as soon as that is there."""
         self._thread.start()
-
-    def wait(self) -> None:
-        """Until the outcome stands; raises what kept the engine from reaching one."""
         while not self._ended.wait(1.0):
             pass
         if self._failure is not None:
             raise self._failure
+        submission = self._submission
+        return Job(submission.platform, submission.record, submission.key, self._outcome).result()
 
     def join(self) -> None:
         """Until the node is gone, or handed to a detached process that sees to it."""
+        if self._left:
+            return
         try:
             while self._thread.is_alive():
                 self._thread.join(1.0)
         except KeyboardInterrupt:
             self._leave()
             raise
-        self._hand_over()
+        if self._engine.intent is not None:
+            self._left = True
+            self._spawn_end()
 
     def interrupt(self) -> None:
         """The first Ctrl-C: cancels, then waits for the node's deletion. A second one leaves at once."""
         job = self._submission.record
+        if self._outcome is not None:
+            self._console.notice(
+                f"job {job.job_id} had ended: {self._outcome.status}. See: launcher result {job.job_id}"
+            )
+            return
         try:
             self._console.notice(f"cancelling job {job.job_id} and deleting its node (Ctrl-C again: leave at once)")
             self._cancel.set()
-            request_cancel(self._submission.platform, job, job.owner)
+            with contextlib.suppress(LauncherError):  # for a driver elsewhere; the one here knows
+                request_cancel(self._submission.platform, job)
             self.join()
         except KeyboardInterrupt:
             self._leave()
@@ -136,12 +142,15 @@ class _Running:
         self._console.notice(f"cancelled. What happened: launcher logs {job.job_id}")
 
     def _leave(self) -> None:
-        intent = self._engine.intent
-        if intent is not None:
-            spawn_release(self._submission.platform, self._submission.record, intent)
-        self._console.notice(
-            f"left; a background process deletes the node. See: launcher attach {self._submission.record.job_id}"
-        )
+        """Whatever the engine's thread was doing, which ends with this process: another one ends the job."""
+        if not self._left:
+            self._left = True
+            self._spawn_end()
+            job_id = self._submission.record.job_id
+            self._console.notice(f"left; a background process deletes the node. See: launcher attach {job_id}")
+
+    def _spawn_end(self) -> None:
+        spawn_end(self._submission.platform, self._submission.record, self._submission.key)
 
     def _run(self) -> None:
         try:
@@ -152,8 +161,5 @@ class _Running:
             self._ended.set()
 
     def _on_outcome(self, outcome: Outcome) -> None:
+        self._outcome = outcome
         self._ended.set()
-
-    def _hand_over(self) -> None:
-        while self._leftover:
-            spawn_release(self._submission.platform, self._submission.record, self._leftover.pop())

@@ -39,6 +39,10 @@ class RemoteFunction(Generic[P, R]):
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Uploads and records the call and returns its handle; a detached process carries it on."""
+        if on_worker():
+            raise ConfigError(
+                f"{self._function.__qualname__}.submit(…) inside a job: call it, which runs it right here"
+            )
         from launcher.calling import submit
 
         return submit(self._function, args, kwargs, self._options)

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from launcher.attempts import Attempt
-from launcher.cloud.seams import Progress, Transport
-from launcher.errors import CloudError, ConnectError, LauncherError
-from launcher.fleet import agent_link, lease_book, logs
-from launcher.fleet.agent_link import AgentFile
+from launcher.cloud.seams import GuestAttributes, Progress
+from launcher.errors import ConnectError, LauncherError, Unavailable
+from launcher.fleet import agent_link, lease_book
+from launcher.fleet.agent_link import AgentLink
 from launcher.fleet.connect import connect
+from launcher.fleet.job_records import AttemptRecord, log_chunks
 from launcher.fleet.platform import Platform
 from launcher.records import codec, frames
 from launcher.records.jobs import JobRecord, Outcome
 from launcher.records.leases import LeaseState
+from launcher.submission import agent_file
 
 if TYPE_CHECKING:
     from launcher.job import Job
 
 _POLL_S = 0.5
-_LIVE_TIMEOUT_S = 8.0
 
 
 def follow(platform: Platform, job: Job[Any], progress: Progress) -> None:
     """Shows the log of the newest attempt until the job ends."""
-    shown: dict[int, int] = {}  # attempt -> bytes shown
-    tried_live = 0
+    attempt = shown = tried_live = 0  # bytes shown of the log of that attempt
     while True:
         try:
             ended = job.done()  # before the log is read: what comes after the end is complete
@@ -36,80 +34,63 @@ def follow(platform: Platform, job: Job[Any], progress: Progress) -> None:
             if attempts:
                 last = attempts[-1]
                 progress.phase(last.phase)
-                if not ended and last.worker_status is not None and tried_live < last.number:
-                    tried_live = last.number
-                    _follow_live(platform, job.record, last, shown, progress)
-                offset = shown.get(last.number, 0)
-                for data in logs.chunks(platform, job.record, last.number, 0, offset):
+                if last.number > attempt:
+                    attempt, shown = last.number, 0
+                for data in log_chunks(platform, job.record, attempt, 0, shown):
                     progress.log(data)
-                    offset += len(data)
-                shown[last.number] = offset
-        except CloudError:
+                    shown += len(data)
+                if not ended and last.worker_status is not None and tried_live < attempt:
+                    tried_live = attempt
+                    shown = _follow_live(platform, job.record, last, shown, progress)
+        except Unavailable:
             ended = False  # a passing outage; nothing is lost, the next round reads on
         if ended:
             return
         platform.clock.wait(_POLL_S)
 
 
-def _follow_live(
-    platform: Platform, job: JobRecord, attempt: Attempt, shown: dict[int, int], progress: Progress
-) -> None:
-    """Frames from the worker until the stream ends for whatever reason: the bucket has the rest."""
-    with contextlib.suppress(LauncherError), contextlib.ExitStack() as stack:
-        transport = stack.enter_context(contextlib.closing(_reach(platform, job, attempt)))
-        offset = shown.get(attempt.number, 0)
-        link = agent_link.follow(
-            transport, _agent(), job.job_id, attempt.number, offset, f"worker 0 of {attempt.node}", None
-        )
-        stack.callback(link.close)
+def _follow_live(platform: Platform, job: JobRecord, attempt: AttemptRecord, shown: int, progress: Progress) -> int:
+    """Shows what comes from the worker until that ends for whatever reason: the bucket has the rest. Bytes shown."""
+    with contextlib.suppress(LauncherError), _worker(platform, job, attempt, shown) as link:
         for frame in link:
             if frame.kind == frames.LOG:
-                offset = max(shown.get(attempt.number, 0), frame.offset)
-                fresh = frame.body[offset - frame.offset :]
-                progress.log(fresh)
-                shown[attempt.number] = offset + len(fresh)
-            elif frame.kind in (frames.OUTCOME, frames.ERROR):
-                return
+                progress.log(frame.body[max(shown - frame.offset, 0) :])
+                shown = max(shown, frame.offset + len(frame.body))
+    return shown
 
 
-def ask_worker(platform: Platform, job: JobRecord, attempts: Sequence[Attempt]) -> Outcome | None:
+def ask_worker(platform: Platform, job: JobRecord, attempts: Sequence[AttemptRecord]) -> Outcome | None:
     """The outcome of the newest attempt in the live worker's own words. CloudError, ConnectError."""
-    if not attempts:
-        return None
-    last = attempts[-1]
-    with contextlib.closing(_reach(platform, job, last)) as transport:
-        label = f"worker 0 of {last.node}"
-        link = agent_link.follow(transport, _agent(), job.job_id, last.number, 0, label, None)
-        with contextlib.closing(link):
+    if attempts:
+        with _worker(platform, job, attempts[-1], 0) as link:
             for frame in link:
                 if frame.kind == frames.OUTCOME:
                     return codec.decode(Outcome, frame.body)
     return None
 
 
-def _reach(platform: Platform, job: JobRecord, attempt: Attempt) -> Transport:
-    """A connection to worker 0, with the host key that was pinned before the job ran."""
+@contextlib.contextmanager
+def _worker(platform: Platform, job: JobRecord, attempt: AttemptRecord, offset: int) -> Iterator[AgentLink]:
+    """What worker 0 tells of the attempt. ConnectError where it is not there, or not the one that the job ran on."""
     found = lease_book.read(platform.store, attempt.zone, attempt.queued_resource)
-    if found is None or found[0].state is LeaseState.CONDEMNED or not found[0].host_keys:
-        raise ConnectError(f"node {attempt.node} is not there any more")
     node = platform.nodes.get_node(attempt.zone, attempt.node)
-    if node is None:
-        raise ConnectError(f"node {attempt.node} is gone")
-    attributes = platform.nodes.guest_attributes(attempt.zone, attempt.node)
-    return connect(
-        platform,
-        zone=attempt.zone,
-        node=node,
-        worker=0,
-        pinned=found[0].host_keys[0],
-        hostname=attributes[0].hostname if attributes else "",
-        owner=job.owner,
-        cancel=threading.Event(),
-        timeout_s=_LIVE_TIMEOUT_S,
-    )
-
-
-def _agent() -> AgentFile:
-    from launcher.submission import agent_file
-
-    return agent_file()
+    if found is None or found[0].state is LeaseState.CONDEMNED or not found[0].host_keys or node is None:
+        raise ConnectError(f"node {attempt.node} is not there any more")
+    attributes = platform.nodes.guest_attributes(attempt.zone, attempt.node) or (GuestAttributes({}),)
+    # The bucket's word for the keys is not enough where the worker is asked because the bucket is not trusted.
+    if attributes[0].host_keys != found[0].host_keys[0]:
+        raise ConnectError(f"worker 0 of {attempt.node} has other host keys than before the job ran")
+    with contextlib.ExitStack() as stack:
+        transport = connect(
+            platform,
+            zone=attempt.zone,
+            node=node,
+            worker=0,
+            pinned=attributes[0],
+            owner=job.owner,
+            timeout_s=0.0,  # it has run for a while: nothing to wait for
+        )
+        stack.enter_context(contextlib.closing(transport))
+        label = f"worker 0 of {attempt.node}"
+        link = agent_link.follow(transport, agent_file(), job.job_id, attempt.number, offset, label, None)
+        yield stack.enter_context(contextlib.closing(link))

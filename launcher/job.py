@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from typing import Generic, TypeVar
 
 from launcher import results
-from launcher.attempts import Attempt, read_attempts
-from launcher.cancelling import cancel, find_lost
+from launcher.cancelling import cancel, settle_if_lost
 from launcher.config import load_profile
-from launcher.errors import CloudError, ConfigError, ConnectError, JobError, WorkerLost
-from launcher.fleet import logs, stored_records
-from launcher.fleet.attempt import read_outcome
-from launcher.fleet.engine import settle
-from launcher.fleet.platform import Platform
+from launcher.errors import CloudError, ConfigError, ConnectError, Unavailable
+from launcher.fleet import job_records
+from launcher.fleet.job_records import AttemptRecord
+from launcher.fleet.platform import Platform, Poll, platform_of
 from launcher.following import ask_worker, follow
-from launcher.records.jobs import ErrorInfo, JobRecord, JobStatus, Outcome
+from launcher.records.jobs import JobRecord, JobStatus, Outcome
 from launcher.records.paths import JOB_ID, JobPaths, jobs_prefix
-from launcher.submission import read_key
+from launcher.submission import read_key, spawn_end
 from launcher.terminal import Console
 
 R = TypeVar("R")
@@ -33,20 +32,21 @@ _PARTS = {  # phases as they are recorded -> parts of a call as they are shown, 
     "running": "user code",
     "result": "result",
 }
-_POLL_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _CHECK_LOST_S = 30.0
-_UNSTARTED_S = 900.0  # a job without an intent for this long has lost its driver
+_DELETE_HERE_S = 60.0  # how long cancel() waits to see the node gone before a detached process does
 
 
 class Job(Generic[R]):
     """One remote call. Thread-safe; equal handles may exist on many machines."""
 
-    def __init__(self, platform: Platform, record: JobRecord, key: str | None = None) -> None:
+    def __init__(
+        self, platform: Platform, record: JobRecord, key: str | None = None, outcome: Outcome | None = None
+    ) -> None:
         self._platform = platform
         self._record = record
-        self._paths = JobPaths(record.owner, record.job_id)
         self._key = key
-        self._outcome: Outcome | None = None
+        self._outcome = outcome
+        self._checked = -math.inf  # when it was last made sure that somebody drives the job
 
     @property
     def id(self) -> str:
@@ -78,22 +78,14 @@ class Job(Generic[R]):
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Waits for the end; returns whether the job is done. A passing outage of the bucket is waited out."""
-        clock = self._platform.clock
-        started = checked = clock.monotonic()
-        step = 0
+        poll = Poll(self._platform.clock, timeout_s=timeout_s, longest_s=1.0)
         while True:
-            with contextlib.suppress(CloudError):
+            with contextlib.suppress(Unavailable):
                 if self.done():
                     return True
-                if clock.monotonic() - checked > _CHECK_LOST_S:
-                    checked = clock.monotonic()
-                    self._settle_if_lost()
-            passed = clock.monotonic() - started
-            if timeout_s is not None and passed >= timeout_s:
+            if poll.expired:
                 return False
-            pause = _POLL_S[min(step, len(_POLL_S) - 1)]
-            clock.wait(pause if timeout_s is None else min(pause, max(timeout_s - passed, 0.001)))
-            step += 1
+            poll.pause()
 
     def result(self, timeout_s: float | None = None, trust_bucket: bool = False) -> R:
         """The value, after waiting for it; raises what the function raised.
@@ -101,7 +93,6 @@ class Job(Generic[R]):
         TimeoutError (the builtin) after the caller's `timeout_s`; JobError and its kinds when the job ended
         without a value. `trust_bucket`: accept a result that cannot be verified on this machine.
         """
-
         self._wait_or_detach(timeout_s)
         outcome = self._read_outcome()
         assert outcome is not None
@@ -122,9 +113,7 @@ class Job(Generic[R]):
             return None
         try:
             self.result(0.0, trust_bucket)
-        except KeyboardInterrupt:
-            raise  # somebody's Ctrl-C here; a job's own arrives as a JobError
-        except BaseException as exc:  # whatever the user's function raised is the answer here
+        except Exception as exc:  # whatever the user's function raised is the answer here
             return exc
         return None
 
@@ -132,18 +121,17 @@ class Job(Generic[R]):
         """Waits for the end. The builtin TimeoutError after `timeout_s`; Ctrl-C says that the job goes on."""
         try:
             if not self.wait(timeout_s):
-                raise TimeoutError(f"job {self.id} is {self.status()} after {timeout_s:g} s; it goes on")
+                raise TimeoutError(f"job {self.id} has not ended after {timeout_s:g} s; it goes on")
         except KeyboardInterrupt:
             Console().notice(f"detached; the job goes on. Again: launcher attach {self.id}")
             raise
 
     def log_bytes(self, worker: int = 0) -> bytes:
         """The log of the newest attempt so far, byte for byte as the function wrote it."""
-
         attempts = self.attempts
         if not attempts:
             return b""
-        return b"".join(logs.chunks(self._platform, self._record, attempts[-1].number, worker, 0))
+        return b"".join(job_records.log_chunks(self._platform, self._record, attempts[-1].number, worker, 0))
 
     def logs(self, worker: int = 0) -> str:
         """The log as text; bytes that are not UTF-8 are replaced."""
@@ -151,8 +139,7 @@ class Job(Generic[R]):
 
     def follow(self) -> None:
         """Shows the log from its start until the job ends. Ctrl-C only detaches: it says so, and is raised on."""
-
-        console = Console(workers=self._record.hosts)
+        console = Console()
         try:
             follow(self._platform, self, console)
         except KeyboardInterrupt:
@@ -161,14 +148,13 @@ class Job(Generic[R]):
 
     def cancel(self) -> None:
         """Ends the job for good: nothing starts afterwards, its node is deleted. No error where it had ended."""
-
-        cancel(self._platform, self._record, self._key or "")
+        if not cancel(self._platform, self._record, self._key or "", timeout_s=_DELETE_HERE_S):
+            spawn_end(self._platform, self._record, self._key or "")
 
     @property
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[AttemptRecord]:
         """Executions of the job so far, oldest first."""
-
-        return read_attempts(self._platform, self._record)
+        return job_records.read_attempts(self._platform, self._record)
 
     @property
     def node(self) -> str | None:
@@ -190,43 +176,31 @@ class Job(Generic[R]):
 
     def _read_outcome(self) -> Outcome | None:
         if self._outcome is None:
-            self._outcome = read_outcome(self._platform, self._record)
+            self._outcome = job_records.read_outcome(self._platform, self._record)
+        now = self._platform.clock.monotonic()
+        if self._outcome is None and now - self._checked > _CHECK_LOST_S:
+            self._checked = now
+            with contextlib.suppress(CloudError):  # who may not write here sees the job as it is
+                settle_if_lost(self._platform, self._record, self._key or "")
+                self._outcome = job_records.read_outcome(self._platform, self._record)
         return self._outcome
 
     def _confirm(self) -> Outcome | None:
         """What the live worker says of the attempt's end, over SSH; None where it cannot be asked."""
-
         try:
             return ask_worker(self._platform, self._record, self.attempts)
-        except (CloudError, ConnectError, JobError):
+        except (CloudError, ConnectError):
             return None
-
-    def _settle_if_lost(self) -> None:
-        """A job that nobody drives and no worker runs any more gets its outcome from whoever notices."""
-
-        attempts = self.attempts
-        why = find_lost(self._platform, self._record, attempts, unstarted_s=_UNSTARTED_S, now=time.time())
-        if why:
-            number = attempts[-1].number if attempts else 0
-            settle(
-                self._platform,
-                self._record,
-                number,
-                JobStatus.FAILED,
-                ErrorInfo(WorkerLost.__name__, why),
-                self._key or "",
-            )
 
 
 def attach(job_id: str, profile: str | None = None) -> Job[object]:
     """The job of that id, from anywhere. `owner/job-id` names another person's. ConfigError where there is none."""
-
-    platform = Platform(load_profile(profile))
+    platform = platform_of(load_profile(profile))
     owner, _, short = job_id.rpartition("/")
     owner = owner or platform.profile.owner
     if not JOB_ID.fullmatch(short):
         raise ConfigError(f"{job_id!r} is not a job id (like 20260131-093015123-abc234). List yours: launcher jobs")
-    record = stored_records.read(platform.store, JobPaths(owner, short).job, JobRecord)
+    record = job_records.read(platform.store, JobPaths(owner, short).job, JobRecord)
     if record is None:
         raise ConfigError(
             f"no job {short} of {owner} in bucket {platform.profile.bucket} (profile {platform.profile.name}). "
@@ -237,12 +211,11 @@ def attach(job_id: str, profile: str | None = None) -> Job[object]:
 
 def jobs(limit: int = 20, profile: str | None = None) -> list[Job[object]]:
     """Your newest jobs, newest first."""
-
-    platform = Platform(load_profile(profile))
+    platform = platform_of(load_profile(profile))
     owner = platform.profile.owner
     found: list[Job[object]] = []
     for job_id in _newest(platform, owner, limit):
-        record = stored_records.read(platform.store, JobPaths(owner, job_id).job, JobRecord)
+        record = job_records.read(platform.store, JobPaths(owner, job_id).job, JobRecord)
         if record is not None:
             found.append(Job(platform, record, read_key(job_id)))
     return found

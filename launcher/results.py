@@ -123,9 +123,11 @@ def nearest(info: ErrorInfo) -> errors.RemoteError:
         return errors.RemoteError(message, info.type_name, info.traceback)
     name = info.type_name.rpartition(".")[2] or "RemoteError"
     try:
-        kind = type(name, (errors.RemoteError, base), {"__module__": errors.__name__})
+        # KeyError and OSError would show the message in their own way.
+        namespace = {"__module__": errors.__name__, "__str__": Exception.__str__}
+        kind = type(name, (errors.RemoteError, base), namespace)
         built: errors.RemoteError = kind(message, info.type_name, info.traceback)
-    except TypeError:  # a base with a layout or constructor of its own, such as UnicodeDecodeError
+    except (TypeError, ValueError):  # a base with a constructor of its own (UnicodeDecodeError), a name that is none
         return errors.RemoteError(message, info.type_name, info.traceback)
     return built
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.cloud import preload
+from launcher.config import config_dir, load_profile, read_private, write_private
 from launcher.errors import ConfigError
 from launcher.fleet.agent_link import AgentFile
-from launcher.fleet.platform import Platform
+from launcher.fleet.platform import Platform, platform_of
 from launcher.records import codec, signing
-from launcher.records.jobs import Blob, Intent, JobRecord
+from launcher.records.jobs import Blob, JobRecord
 from launcher.records.paths import JobPaths, new_job_id
 from launcher.records.swap import create_once, same_token
 
@@ -54,7 +58,7 @@ def submit(
     preload("google.cloud.storage")
     from launcher import shipping
 
-    platform = platform_for(settings.profile, tuple(settings.cloud_only))
+    platform = platform_of(load_profile(settings.profile, cloud_only=settings.cloud_only))
     started = time.monotonic()
     with shipping.pack(
         function,
@@ -62,6 +66,7 @@ def submit(
         dict(kwargs),
         dependencies=settings.dependencies,
         capture_env_vars=settings.capture_env_vars,
+        env=settings.env,
         project_root=settings.project_root,
         max_archive_bytes=settings.max_archive_bytes,
         on_step=progress.notice,
@@ -82,19 +87,11 @@ def submit(
 
 
 @functools.cache
-def platform_for(profile: str | None, cloud_only: tuple[str, ...]) -> Platform:
-    """One Platform per profile and process: connections and credentials are kept for the next call."""
-    from launcher.config import load_profile
-
-    return Platform(load_profile(profile, cloud_only=cloud_only))
-
-
-@functools.cache
 def agent_file() -> AgentFile:
     from launcher.shipping import agent_archive
 
-    archive = agent_archive()
-    return AgentFile(archive.blob.sha256, archive.data)
+    data = agent_archive()
+    return AgentFile(hashlib.sha256(data).hexdigest(), data)
 
 
 def _record(
@@ -157,57 +154,50 @@ def _key_name(job_id: str) -> str:
 
 
 def _write_key(job_id: str, key: str) -> None:
-    from launcher.config import config_dir, write_private
-
     write_private(config_dir() / _key_name(job_id), key.encode())
 
 
 def read_key(job_id: str) -> str | None:
     """The job's key, where it was submitted from this machine."""
-    from launcher.config import config_dir, read_private
-
     data = read_private(config_dir() / _key_name(job_id))
     return None if data is None else data.decode()
 
 
 def spawn_driver(submission: Submission) -> None:
     """Starts the detached process that carries the job to its end. Secrets go through a pipe, never argv."""
-    document = {
-        "profile": dataclasses.asdict(submission.platform.profile),
-        "record": json.loads(codec.encode(submission.record)),
-        "key": submission.key,
-        "secrets": submission.secrets,
-        "index_args": submission.index_args,
-    }
-    _detach(document, submission.record.job_id)
+    run = {"secrets": submission.secrets, "index_args": submission.index_args}
+    _detach(submission.platform, submission.record, submission.key, run)
 
 
-def spawn_release(platform: Platform, record: JobRecord, intent: Intent) -> None:
-    """Starts a detached process that asks for one node's deletion until it is gone."""
+def spawn_end(platform: Platform, record: JobRecord, key: str) -> None:
+    """Starts a detached process that ends the job, unless it has ended, and deletes its node."""
+    _detach(platform, record, key, None)
+
+
+def _detach(platform: Platform, record: JobRecord, key: str, run: Mapping[str, Any] | None) -> None:
     document = {
         "profile": dataclasses.asdict(platform.profile),
         "record": json.loads(codec.encode(record)),
-        "release": json.loads(codec.encode(intent)),
+        "key": key,
+        "run": run,
     }
-    _detach(document, record.job_id)
-
-
-def _detach(document: Mapping[str, Any], job_id: str) -> None:
-    from launcher.config import config_dir
-
     folder = config_dir() / "drivers"
     folder.mkdir(mode=0o700, exist_ok=True)
-    log = os.open(folder / f"{job_id}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(folder / f"{record.job_id}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    # -P and "/": a file of the user's named like a standard module must not be imported.
+    python_path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(Path(__file__).parents[1])]))
     with contextlib.closing(os.fdopen(log, "wb")) as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "launcher.driver"],
+            [sys.executable, "-P", "-m", "launcher.driver"],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
             start_new_session=True,
             cwd="/",
+            env=os.environ | {"PYTHONPATH": python_path},
         )
+    # It outlives this process; here it is only reaped, should it end before.
+    threading.Thread(target=process.wait, name="driver-reaper", daemon=True).start()
     assert process.stdin is not None
     with process.stdin as pipe:
         pipe.write(json.dumps(document).encode())
-    process.returncode = 0  # detached on purpose: nobody waits for it, and Popen need not warn

@@ -3,60 +3,57 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 import sys
 import threading
-from typing import BinaryIO, TextIO, cast
+from typing import TextIO
 
 # Kept on a terminal: colours (m) and movement inside the line (C D G K). Everything else that a job prints could
-# set the title, write the clipboard or redraw what the launcher itself said.
+# set the title, write the clipboard or redraw what the launcher itself said. No string reaches beyond its line.
+_STRING = r"\x1b[\]PX^_][^\x07\x1b\x18\x1a\x9c\n]*"  # OSC, DCS, SOS, PM, APC with their text
 _SEQUENCE = re.compile(
-    rb"\x1b\[[0-9;:]*[mCDGK]"  # kept
-    rb"|(\x1b\[[0-?]*[ -/]*[@-~]"  # other CSI
-    rb"|\x1b[\]PX^_].*?(?:\x07|\x1b\\)"  # OSC, DCS, SOS, PM, APC with their text
-    rb"|\x1b[ -/]*[0-Z\\`-~]"  # two-character escapes
-    rb"|\xc2[\x80-\x9f]"  # the same controls as one UTF-8 character
-    rb"|[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f])",
-    re.DOTALL,
+    r"(?P<kept>\x1b\[[0-9;:]*[mCDGK])"
+    r"|\x1b\[[0-?]*[ -/]*[@-~]"  # other CSI
+    rf"|{_STRING}(?:\x07|\x1b\\|[\x18\x1a\x9c]|(?=[\x1b\n])|\Z)"
+    r"|\x1b[ -/]*[0-OQ-WYZ\\`-~]"  # escapes of two characters and more
+    r"|[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f]"  # other controls, and an ESC that begins nothing of these
 )
+_UNFINISHED = re.compile(rf"(?:\x1b\[[0-?]*[ -/]*|\x1b[ -/]*|{_STRING}\x1b?)\Z")
 _MAX_PENDING = 4096
 
 
 class TerminalFilter:
-    """Drops escape sequences a job's output has no business sending to a terminal. Stateful across chunks."""
+    """Drops escape sequences that text from elsewhere has no business sending to a terminal. Stateful."""
 
     def __init__(self) -> None:
-        self._pending = b""
+        self._pending = ""
 
-    def __call__(self, data: bytes) -> bytes:
-        data = self._pending + data
-        cut = self._incomplete_from(data)
-        self._pending = data[cut:]
-        return _SEQUENCE.sub(lambda m: b"" if m.group(1) else m.group(0), data[:cut])
+    def __call__(self, text: str) -> str:
+        text = self._pending + text
+        unfinished = _UNFINISHED.search(text)
+        cut = unfinished.start() if unfinished else len(text)
+        self._pending = text[cut:]
+        if len(self._pending) > _MAX_PENDING:  # a string goes on without its text; nothing else is as long
+            self._pending = self._pending[:2]
+        return _SEQUENCE.sub(lambda match: match["kept"] or "", text[:cut])
 
-    @staticmethod
-    def _incomplete_from(data: bytes) -> int:
-        """Where an unfinished sequence at the end starts."""
-        if data.endswith(b"\xc2"):
-            return len(data) - 1
-        at = -1
-        for match in re.finditer(rb"\x1b", data):
-            if match.start() >= at:
-                whole = _SEQUENCE.match(data, match.start())
-                if whole is None:
-                    # An unterminated string sequence longer than this is dropped byte by byte instead of held.
-                    return match.start() if len(data) - match.start() <= _MAX_PENDING else len(data)
-                at = whole.end()
-        return len(data)
+
+def clean(text: str) -> str:
+    """Text from elsewhere as it may be shown on a terminal."""
+    # The line end completes or drops a sequence that was cut off at the end.
+    return TerminalFilter()(text + "\n").rstrip("\n")
 
 
 class Console:
-    """Progress for a person. Thread-safe. Standard output gets every byte when it is a file or a pipe."""
+    """Progress for a person. Thread-safe. Standard output gets every byte when it is a file or a pipe.
 
-    def __init__(self, *, workers: int = 1, out: TextIO | None = None, err: TextIO | None = None) -> None:
+    A stream that nobody reads any more is no reason to fail: a job runs, and its node has to be deleted.
+    """
+
+    def __init__(self, *, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
-        self._workers = workers
         self._lock = threading.Lock()
         self._told = ""
         self._at_line_start = True
@@ -65,57 +62,42 @@ class Console:
 
     def phase(self, name: str, detail: str = "") -> None:
         line = {
+            "wait": detail,
+            "connect": f"connecting to {detail}",
             "environment": "setting up the environment",
             "project": "unpacking the project",
             "running": "running",
-            "connect": f"connecting to {detail}",
             "release": f"deleting node {detail}",
         }.get(name)
-        if name == "wait":
-            line = detail
         if line is not None:
             self.notice(line)
 
     def notice(self, line: str) -> None:
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError, ValueError):
             if line == self._told:
                 return
             self._told = line
-            self._end_line()
-            self._err.write(f"launcher: {line}\n")
+            # On a terminal both streams share the screen: what the job left unfinished gets its line end.
+            end = "" if self._at_line_start or not (self._out.isatty() and self._err.isatty()) else "\n"
+            self._at_line_start = True
+            self._err.write(f"{end}launcher: {clean(line)}\n")
             self._err.flush()
 
     def log(self, data: bytes, worker: int = 0) -> None:
         if not data:
             return
-        with self._lock:
-            if self._filter is not None:
-                data = self._filter(data)
-            self._at_line_start = data.endswith(b"\n") if data else self._at_line_start
-            buffer = cast("BinaryIO | None", getattr(self._out, "buffer", None))
-            if buffer is not None:
-                self._out.flush()
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            buffer = getattr(self._out, "buffer", None)
+            self._out.flush()
+            if self._filter is None and buffer is not None:
                 buffer.write(data)
                 buffer.flush()
-            else:
-                self._out.write(self._decoder.decode(data))
-                self._out.flush()
-
-    def _end_line(self) -> None:
-        """On a terminal both streams share the screen: what the job left unfinished gets its line end."""
-        if not self._at_line_start and self._out.isatty() and self._err.isatty():
-            self._err.write("\n")
-        self._at_line_start = True
-
-
-class Quiet:
-    """Progress that nobody watches."""
-
-    def phase(self, name: str, detail: str = "") -> None:
-        pass
-
-    def notice(self, line: str) -> None:
-        pass
-
-    def log(self, data: bytes, worker: int = 0) -> None:
-        pass
+                return
+            text = self._decoder.decode(data)
+            if self._filter is not None:
+                text = self._filter(text)
+                encoding = self._out.encoding or "utf-8"
+                text = text.encode(encoding, "backslashreplace").decode(encoding)
+            self._at_line_start = text.endswith("\n") if text else self._at_line_start
+            self._out.write(text)
+            self._out.flush()

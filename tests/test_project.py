@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "sim": {"sim", "records"},
     "accelerators": {"errors"},
     "errors": set[str](),
-    **{name: {"errors", "records", "cloud", *CONFIG} for name in CONFIG},
+    **{name: {"errors", "records", "cloud", "setting_types", *CONFIG} for name in CONFIG},
     "setting_types": {"errors", "records"},
     "settings": {"accelerators", "errors", "setting_types"},
     "keys": {"errors", "records", *CONFIG},

@@ -42,35 +42,22 @@ def _price(accelerator: Accelerator, zone: str | None, *, spot: bool) -> Price |
 
 def _row(accelerator: Accelerator, zone: str | None) -> list[str]:
     on_demand, spot = (_price(accelerator, zone, spot=each) for each in (False, True))
-    return [
-        accelerator.name,
-        str(accelerator.chips),
-        str(accelerator.hosts),
-        f"{accelerator.hbm_gib} GiB",
-        accelerator.default_runtime_version,
-        *(f"${p.usd_per_chip_hour * accelerator.chips:,.2f}/h" if p else "-" for p in (on_demand, spot)),
-        on_demand.region if on_demand else "-",
-        on_demand.as_of if on_demand else "-",
-    ]
+    prices = [f"${p.usd_per_chip_hour * accelerator.chips:,.2f}/h" if p else "-" for p in (on_demand, spot)]
+    where = [on_demand.region, on_demand.as_of] if on_demand else ["-", "-"]
+    counts = [str(accelerator.chips), str(accelerator.hosts), f"{accelerator.hbm_gib} GiB"]
+    return [accelerator.name, *counts, accelerator.default_runtime_version, *prices, *where]
 
 
 def _document(accelerator: Accelerator, zone: str | None) -> dict[str, object]:
+    keys = ("name", "generation", "chips", "hosts", "topology", "hbm_gib")
     prices = [p for spot in (False, True) if (p := _price(accelerator, zone, spot=spot))]
     return {
-        "name": accelerator.name,
-        "generation": accelerator.generation,
-        "chips": accelerator.chips,
-        "hosts": accelerator.hosts,
-        "topology": accelerator.topology,
-        "hbm_gib": accelerator.hbm_gib,
+        **{key: getattr(accelerator, key) for key in keys},
         "runtime_version": accelerator.default_runtime_version,
         "list_prices": [
             {
                 "usd_per_hour": round(price.usd_per_chip_hour * accelerator.chips, 2),
-                "spot": price.spot,
-                "region": price.region,
-                "as_of": price.as_of,
-                "source": price.source,
+                **{key: getattr(price, key) for key in ("spot", "region", "as_of", "source")},
             }
             for price in prices
         ],

@@ -9,25 +9,16 @@ from collections.abc import Sequence
 import click
 
 import launcher
-from launcher.cli.groups import LazyGroup
-
-COMMANDS = {
-    "accelerators": ("launcher.cli.accelerators:accelerators", "List what can be asked for: chips, hosts, list price."),
-    "attach": ("launcher.cli.follow:attach", "Follow a job to its end."),
-    "cancel": ("launcher.cli.jobs:cancel", "End a job for good and delete its node."),
-    "files": ("launcher.cli.files:files", "Show what a call from here would send."),
-    "jobs": ("launcher.cli.jobs:jobs", "List your newest jobs."),
-    "logs": ("launcher.cli.follow:logs", "Print a job's log."),
-    "nodes": ("launcher.cli.nodes:nodes", "List nodes, or delete one."),
-    "profile": ("launcher.cli.profile:profile", "Choose and edit where jobs go."),
-    "result": ("launcher.cli.result:result", "Wait for a job and print its value."),
-    "sim": ("launcher.cli.sim:sim", "Run a simulator of Cloud TPU on this machine."),
-}
+from launcher.cli import accelerators, files, jobs, nodes, profile, sim
+from launcher.cli.output import Group, notice
+from launcher.errors import ConfigError, LauncherError, RemoteTraceback
+from launcher.records.leases import LeaseRefused
+from launcher.terminal import clean
 
 
+# No module of a command imports what is slow (a cloud, rich, cloudpickle) before the command runs.
 @click.group(
-    cls=LazyGroup,
-    lazy=COMMANDS,
+    cls=Group,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -37,6 +28,10 @@ def root() -> None:
 
     Jobs start from Python (@launcher.run); these commands look after them. Every command has --json.
     """
+
+
+for _command in (accelerators.accelerators, files.files, nodes.nodes, profile.profile, sim.sim, *jobs.COMMANDS):
+    root.add_command(_command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -54,21 +49,30 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return exc.exit_code
     except click.UsageError as exc:
         where = exc.ctx.command_path if exc.ctx else "launcher"
-        _say([f"{exc.format_message()} See: {where} --help"])
+        notice(f"error: {exc.format_message()} See: {where} --help")
         return exc.exit_code
     except Exception as exc:  # the one place for errors that are meant for people; bugs are raised on
-        from launcher.cli.failures import describe
-
-        lines = describe(exc)
-        if lines is None:
+        problems = _problems(exc)
+        if problems is None:
             raise
-        if lines.context:
-            sys.stderr.write(lines.context)
-        _say(lines.errors)
+        remote = (exc.__cause__ or exc).__cause__ if isinstance(exc, jobs.JobFailed) else exc.__cause__
+        if isinstance(remote, RemoteTraceback) and remote.text:
+            sys.stderr.write(f"{clean(remote.text.rstrip())}\n")
+        for problem in problems:
+            notice(f"error: {problem}")
         return 1
     return code if isinstance(code, int) else 0
 
 
-def _say(errors: Sequence[str]) -> None:
-    for error in errors:
-        sys.stderr.write(f"launcher: error: {error}\n")
+def _problems(exc: Exception) -> Sequence[str] | None:
+    """What to tell of an exception, one line each; None for a bug, whose traceback is the message."""
+    if isinstance(exc, ConfigError):
+        return exc.problems
+    if isinstance(exc, click.ClickException):
+        return [exc.format_message()]
+    if isinstance(exc, OSError) and exc.filename and exc.strerror:
+        return [f"{exc.filename}: {exc.strerror}"]
+    from launcher.sim.control import SimulatorError
+
+    ours = isinstance(exc, (LauncherError, LeaseRefused, OSError, SimulatorError, jobs.JobFailed))
+    return [str(exc)] if ours else None

@@ -10,7 +10,7 @@ import click
 from launcher.cli.output import human_bytes, json_option, notice, print_json, print_table
 
 if TYPE_CHECKING:
-    from launcher.shipping import Entry, Listing
+    from launcher.shipping import Listing
 
 
 @click.command()
@@ -28,43 +28,35 @@ def files(path: Path | None, as_json: bool) -> None:
         notice(line)
     if as_json:
         print_json(_document(listing))
+    elif listing.root is None:
+        print("nothing to send")
     else:
         _print(listing)
 
 
 def _print(listing: Listing) -> None:
-    if listing.root is None:
-        print("nothing to send")
-        return
-    rows = [[human_bytes(each.size) if each.kind == "file" else each.kind, _shown(each)] for each in listing.entries]
+    rows = [
+        [
+            human_bytes(each.size) if each.kind == "file" else each.kind,
+            f"{each.path} -> {each.target}" if each.target else each.path,
+        ]
+        for each in listing.entries
+    ]
     print_table(["size", "sent"], rows, right=["size"], plain=True)
     if listing.left_out:
         print()
         print_table(["why", "left out"], [[each.why, each.path] for each in listing.left_out], plain=True)
-    print()
     count = len(listing.files)
-    print(f"{count} file{'' if count == 1 else 's'}, {human_bytes(listing.total_bytes)} from {listing.root}")
-
-
-def _shown(entry: Entry) -> str:
-    return f"{entry.path} -> {entry.target}" if entry.target else entry.path
+    print(f"\n{count} file{'' if count == 1 else 's'}, {human_bytes(listing.total_bytes)} from {listing.root}")
 
 
 def _document(listing: Listing) -> dict[str, object]:
+    keys = ("path", "kind", "size", "executable", "target")
     return {
         "root": None if listing.root is None else str(listing.root),
         "files": len(listing.files),
         "total_bytes": listing.total_bytes,
-        "entries": [
-            {
-                "path": each.path,
-                "kind": each.kind,
-                "size": each.size,
-                "executable": each.executable,
-                "target": each.target,
-            }
-            for each in listing.entries
-        ],
+        "entries": [{key: getattr(each, key) for key in keys} for each in listing.entries],
         "left_out": [{"path": each.path, "why": each.why} for each in listing.left_out],
         "notices": list(listing.notices),
     }

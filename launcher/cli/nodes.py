@@ -7,22 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher.cli.groups import LazyGroup
-from launcher.cli.output import (
-    human_age,
-    iso_time,
-    json_option,
-    notice,
-    print_json,
-    print_table,
-    profile_option,
-)
+from launcher.cli.output import Group, human_age, iso_time, json_option, notice, print_json, print_table, profile_option
 
 if TYPE_CHECKING:
     from launcher.fleet.inventory import NodeInfo
 
 
-@click.group(cls=LazyGroup, default="list", invoke_without_command=True)
+@click.group(cls=Group, default="list", invoke_without_command=True)
 def nodes() -> None:
     """List nodes, or delete one. Without a command: list."""
 
@@ -34,9 +25,9 @@ def list_command(profile: str | None, as_json: bool) -> None:
     """List this platform's nodes: state, who uses them, list price."""
     from launcher.config import load_profile
     from launcher.fleet.inventory import list_nodes
-    from launcher.fleet.platform import Platform
+    from launcher.fleet.platform import platform_of
 
-    platform = Platform(load_profile(profile))
+    platform = platform_of(load_profile(profile))
     found = list_nodes(platform)
     simulated = platform.profile.simulated
     if as_json:
@@ -59,18 +50,18 @@ def down(name: str, force: bool, profile: str | None, as_json: bool) -> None:
     """Delete node NAME. A job of yours that uses it is cancelled first."""
     from launcher.config import load_profile
     from launcher.fleet.inventory import delete_node
-    from launcher.fleet.platform import Platform
+    from launcher.fleet.platform import platform_of
     from launcher.job import attach
 
     def cancel_job(job_id: str) -> None:
         attach(job_id, profile).cancel()
 
-    platform = Platform(load_profile(profile))
-    deleted = delete_node(platform, name, force=force, cancel_job=cancel_job, tell=notice)
+    platform = platform_of(load_profile(profile))
+    gone, zone, job_id = delete_node(platform, name, force=force, cancel_job=cancel_job, tell=notice)
     if as_json:
-        print_json({"name": deleted.name, "zone": deleted.zone, "cancelled_job": deleted.cancelled_job or None})
+        print_json({"name": gone, "zone": zone, "cancelled_job": job_id or None})
     else:
-        print(f"node {deleted.name} is gone")
+        print(f"node {gone} is gone")
 
 
 def _row(node: NodeInfo, simulated: bool, now: float) -> list[str]:
@@ -89,19 +80,7 @@ def _row(node: NodeInfo, simulated: bool, now: float) -> list[str]:
 
 
 def _document(node: NodeInfo, simulated: bool) -> dict[str, Any]:
-    return {
-        "name": node.name,
-        "zone": node.zone,
-        "nodes": list(node.nodes),
-        "accelerator": node.accelerator,
-        "spot": node.spot,
-        "state": node.state,
-        "words": node.words,
-        "owner": node.owner,
-        "lease": node.lease_state,
-        "holder": node.holder,
-        "expired": node.expired,
-        "created": iso_time(node.created) if node.created else None,
-        "usd_per_hour": node.usd_per_hour,
-        "simulated": simulated,
-    }
+    document = {**vars(node), "lease": node.lease_state, "simulated": simulated}
+    document["created"] = iso_time(node.created) if node.created else None
+    del document["lease_state"]
+    return document

@@ -6,14 +6,12 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import click
 
-from launcher.terminal import TerminalFilter
-
-F = TypeVar("F", bound=Callable[..., Any])
+from launcher.terminal import clean
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -21,6 +19,26 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 profile_option = click.option(
     "--profile", metavar="NAME", help="Where to look; default: LAUNCHER_PROFILE or the default profile."
 )
+
+
+class Group(click.Group):
+    """`default`: the command that is meant where none is named."""
+
+    def __init__(self, *args: Any, default: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does it, with the default command put in where an option or nothing comes first."""
+        if self.default and (not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command and flushes: a closed pipe shows here, not in the interpreter's last moments."""
+        value = super().invoke(ctx)
+        sys.stdout.flush()
+        return value
 
 
 def print_json(value: object) -> None:
@@ -76,12 +94,6 @@ def _print_rich(headers: Sequence[str], rows: list[list[str]], right: set[str], 
 def notice(line: str) -> None:
     """What a person should know and a program need not, on standard error."""
     sys.stderr.write(f"launcher: {clean(line)}\n")
-
-
-def clean(text: str) -> str:
-    """Text from elsewhere, without escape sequences that have no business on a terminal."""
-    # The line end completes or drops a sequence that was cut off at the end.
-    return TerminalFilter()(text.encode(errors="replace") + b"\n").decode(errors="replace").rstrip("\n")
 
 
 def human_bytes(size: int) -> str:

@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 
-from launcher.cli.groups import LazyGroup
-from launcher.cli.output import json_option, print_json, print_table
+from launcher.cli.output import Group, json_option, print_json, print_table
 from launcher.errors import ConfigError
 
 
-@click.group(cls=LazyGroup, default="list", invoke_without_command=True)
+@click.group(cls=Group, default="list", invoke_without_command=True)
 def profile() -> None:
     """Choose and edit where jobs go. Without a command: list.
 
@@ -29,26 +28,17 @@ def list_command(as_json: bool) -> None:
     """List profiles; the default one is marked."""
     from launcher import config
 
-    default = config.default_profile()
     rows: list[dict[str, Any]] = []
     for name in config.list_profiles():
         found = config.read_profile(name)
-        where = {"project": found.project, "zones": list(found.zones), "bucket": found.bucket}
-        rows.append({"name": name, "default": name == default, **where})
-    rows.append(
-        {
-            "name": config.SIMULATOR,
-            "default": default == config.SIMULATOR,
-            "project": "on this machine",
-            "zones": [],
-            "bucket": "",
-        }
-    )
+        rows.append({"name": name, "project": found.project, "zones": list(found.zones), "bucket": found.bucket})
+    rows.append({"name": config.SIMULATOR, "project": "on this machine", "zones": [], "bucket": ""})
+    default = config.default_profile()
     if as_json:
-        print_json(rows)
+        print_json([{**row, "default": row["name"] == default} for row in rows])
         return
     table = [
-        ["*" if r["default"] else "", r["name"], r["project"], ",".join(r["zones"]) or "-", r["bucket"] or "-"]
+        ["*" * (r["name"] == default), r["name"], r["project"], ",".join(r["zones"]) or "-", r["bucket"] or "-"]
         for r in rows
     ]
     print_table(["", "name", "project", "zones", "bucket"], table, fold=["zones", "bucket"])
@@ -61,7 +51,9 @@ def show(name: str | None, as_json: bool) -> None:
     """Show every key of a profile (default: the one in use)."""
     from launcher import config
 
-    chosen = name or _chosen()
+    chosen = name or os.environ.get("LAUNCHER_PROFILE") or config.default_profile()
+    if not chosen:
+        raise ConfigError("No profile is chosen. See: launcher profile list, then: launcher profile use NAME")
     if chosen == config.SIMULATOR:
         raise ConfigError("The profile 'simulator' is built in. Where it serves: launcher sim status")
     found = dataclasses.asdict(config.read_profile(chosen))
@@ -71,15 +63,6 @@ def show(name: str | None, as_json: bool) -> None:
         return
     for key, value in found.items():
         print(f"{key} = {','.join(value) if isinstance(value, tuple) else value}".rstrip())
-
-
-def _chosen() -> str:
-    from launcher import config
-
-    chosen = os.environ.get("LAUNCHER_PROFILE") or config.default_profile()
-    if not chosen:
-        raise ConfigError("No profile is chosen. See: launcher profile list, then: launcher profile use NAME")
-    return chosen
 
 
 @profile.command()

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from launcher.cli.groups import LazyGroup
-from launcher.cli.output import json_option, notice, print_json, print_table
+from launcher.cli.output import Group, json_option, notice, print_json, print_table
 
 if TYPE_CHECKING:
     from launcher.sim.control import Status
@@ -29,7 +28,7 @@ class _Delay(click.ParamType[tuple[str, float]]):
         return delay
 
 
-@click.group(cls=LazyGroup, no_args_is_help=True)
+@click.group(cls=Group, no_args_is_help=True)
 def sim() -> None:
     """Run a simulator of Cloud TPU on this machine.
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 
 from launcher import keys
 from launcher.accelerators import Accelerator
-from launcher.cloud.retry import Deadline, classify_failure
+from launcher.cloud.retry import classify_failure
 from launcher.cloud.seams import Node, NodeSpec, Progress, QueuedResource
-from launcher.errors import Cancelled, CloudError, Conflict, OutOfCapacity, Preempted, WorkerLost
+from launcher.errors import CloudError, Conflict, OutOfCapacity, Preempted, Unavailable, WorkerLost
 from launcher.fleet import lease_book
-from launcher.fleet.platform import Platform
+from launcher.fleet.platform import Platform, Poll
 from launcher.fleet.startup import startup_script
 from launcher.records import codec, paths
 from launcher.records.jobs import Intent, JobRecord
@@ -53,18 +52,8 @@ NODE_STATES: dict[str, tuple[str, str]] = {
     "UNKNOWN": (WAIT, "not known"),
 }
 
-_POLL_S = (0.05, 0.1, 0.1, 0.2, 0.2, 0.5, 1.0, 2.0, 5.0)
 _QUEUE_FOR_S = 24 * 3600.0  # a waiting request whose client died expires by itself after this
 _SEEN_WITHIN_S = 60.0  # an accepted request that stays invisible for longer is lost
-
-
-@dataclasses.dataclass(frozen=True)
-class Acquired:
-    """A READY node under our RESERVED lease."""
-
-    lease: Lease
-    intent: Intent
-    node: Node
 
 
 def write_intent(platform: Platform, job: JobRecord, attempt: int, why: str) -> Intent:
@@ -92,10 +81,39 @@ def reserve_lease(platform: Platform, job: JobRecord, intent: Intent) -> Lease:
     return lease
 
 
-def create_node(platform: Platform, job: JobRecord, intent: Intent) -> None:
-    """Asks for the queued resource. A Conflict means that our own earlier request was heard: the id is ours alone."""
+def create_node(
+    platform: Platform, job: JobRecord, intent: Intent, progress: Progress, cancel: threading.Event
+) -> None:
+    """Asks for the queued resource until the request is accepted and can be seen, so that a deletion hits it."""
+    spec = _node_spec(platform, job, intent)
+    poll = Poll(platform.clock, timeout_s=job.wait_timeout_s, longest_s=20.0, cancel=cancel)
+    while True:
+        try:
+            platform.nodes.create_queued_resource(intent.zone, spec)
+            break
+        except Conflict:
+            break  # our own earlier request was heard: the id is ours alone
+        except Unavailable as exc:
+            if poll.expired:
+                raise
+            progress.phase("wait", f"{intent.zone}: {exc}")
+        poll.pause()
+    poll = Poll(platform.clock, timeout_s=_SEEN_WITHIN_S)
+    while True:
+        try:
+            if platform.nodes.get_queued_resource(intent.zone, intent.queued_resource) is not None:
+                return
+        except Unavailable:
+            if cancel.is_set():
+                raise
+            poll = Poll(platform.clock, timeout_s=_SEEN_WITHIN_S)  # nobody could look
+        if poll.expired:
+            raise WorkerLost(f"queued resource {intent.queued_resource} was accepted and is not there")
+        poll.pause()
+
+
+def _node_spec(platform: Platform, job: JobRecord, intent: Intent) -> NodeSpec:
     profile = platform.profile
-    valid_for_s = min(job.wait_timeout_s or _QUEUE_FOR_S, _QUEUE_FOR_S)
     script = startup_script(
         project=profile.project,
         zone=intent.zone,
@@ -107,31 +125,24 @@ def create_node(platform: Platform, job: JobRecord, intent: Intent) -> None:
         tpu_endpoint=profile.tpu_endpoint,
         max_lifetime_s=job.max_lifetime_s,
     )
-    metadata = {
-        **keys.ssh_keys_metadata(job.owner, keys.key_pair(profile.name)),
-        "enable-guest-attributes": "TRUE",
-        "startup-script": script,
-    }
-    labels = {**job.labels, "launcher-platform": job.platform, "launcher-owner": job.owner}
-    spec = NodeSpec(
+    return NodeSpec(
         queued_resource=intent.queued_resource,
         node=intent.node,
         accelerator=job.accelerator,
         runtime_version=job.runtime_version,
-        labels=labels,
-        metadata=metadata,
+        labels={**job.labels, "launcher-platform": job.platform, "launcher-owner": job.owner},
+        metadata={
+            **keys.ssh_keys_metadata(job.owner, keys.key_pair(profile.name)),
+            "enable-guest-attributes": "TRUE",
+            "startup-script": script,
+        },
         spot=job.spot,
         external_ip=profile.connect == "external",
         network=profile.network,
         subnetwork=profile.subnetwork,
         service_account=profile.service_account,
-        valid_for_s=max(valid_for_s, 60.0),
+        valid_for_s=max(min(job.wait_timeout_s or _QUEUE_FOR_S, _QUEUE_FOR_S), 60.0),
     )
-    try:
-        platform.nodes.create_queued_resource(intent.zone, spec)
-    except Conflict:
-        if platform.nodes.get_queued_resource(intent.zone, intent.queued_resource) is None:
-            raise
 
 
 def wait_until_ready(
@@ -142,52 +153,56 @@ def wait_until_ready(
     cancel: threading.Event,
     renewal: lease_book.Renewal,
 ) -> Node:
-    """Waits until the node is READY, telling each change of state. Raises what the state says otherwise."""
-    deadline = Deadline(platform.clock, job.wait_timeout_s)
-    unseen = Deadline(platform.clock, _SEEN_WITHIN_S)
-    told = ""
-    for step in range(1_000_000_000):
-        if cancel.is_set():
-            raise Cancelled("cancelled while waiting for hardware")
+    """Waits until the node is READY, telling each change of state. Raises what the state says otherwise.
+
+    An outage of the API does not end the wait before its deadline.
+    """
+    poll = Poll(platform.clock, timeout_s=job.wait_timeout_s, cancel=cancel)
+    words = told = ""
+    while True:
         if renewal.lost:
             raise WorkerLost(f"the node was taken away while waiting for it: {renewal.lost}")
-        resource = platform.nodes.get_queued_resource(intent.zone, intent.queued_resource)
-        if resource is None and unseen.expired:
-            raise WorkerLost(f"queued resource {intent.queued_resource} is gone: somebody deleted it")
-        node = None
-        if resource is not None:
-            node = _node_if_active(platform, intent, resource, accelerator=job.accelerator)
-            words = _words(resource, node)
-            if words != told:
-                progress.phase("wait", f"{intent.zone}: {words}")
-                told = words
+        try:
+            resource, node = _look(platform, intent)
+        except Unavailable as exc:
+            words = str(exc)
+        else:
+            _check(intent, resource, node, job.accelerator)
             if node is not None and NODE_STATES.get(node.state, (WAIT, ""))[0] == READY:
                 return node
-        if deadline.expired:
+            words = _words(resource, node)
+        if words != told:
+            progress.phase("wait", f"{intent.zone}: {words}")
+            told = words
+        if poll.expired:
             raise OutOfCapacity(
                 f"no {job.accelerator} in {intent.zone} within wait_timeout_s={job.wait_timeout_s:g}; last state: "
-                f"{told or 'unknown'}. Give another zone=…, spot=True or a longer wait_timeout_s."
+                f"{words}. Give another zone=…, spot=True or a longer wait_timeout_s."
             )
-        pause = _POLL_S[min(step, len(_POLL_S) - 1)]
-        platform.clock.wait(min(pause, max(deadline.remaining(), 0.01)), cancel)
-    raise AssertionError("unreachable")
+        poll.pause()
 
 
-def _node_if_active(platform: Platform, intent: Intent, resource: QueuedResource, *, accelerator: str) -> Node | None:
-    """The node once the resource is ACTIVE; raises where resource or node can only be given up."""
+def _look(platform: Platform, intent: Intent) -> tuple[QueuedResource | None, Node | None]:
+    """The queued resource, and its node once it is ACTIVE."""
+    resource = platform.nodes.get_queued_resource(intent.zone, intent.queued_resource)
+    if resource is None or QUEUED_RESOURCE_STATES.get(resource.state, (WAIT, ""))[0] != READY:
+        return resource, None
+    return resource, platform.nodes.get_node(intent.zone, intent.node)
+
+
+def _check(intent: Intent, resource: QueuedResource | None, node: Node | None, accelerator: str) -> None:
+    """Raises where resource or node can only be given up."""
+    if resource is None:
+        raise WorkerLost(f"queued resource {intent.queued_resource} is gone: somebody deleted it")
     reaction, words = QUEUED_RESOURCE_STATES.get(resource.state, (WAIT, ""))
     if reaction == FAIL:
         raise _failure(intent, resource, words, accelerator)
-    if reaction != READY:
-        return None
-    node = platform.nodes.get_node(intent.zone, intent.node)
     if node is None:
-        return None
+        return
     reaction, words = NODE_STATES.get(node.state, (WAIT, ""))
     if reaction == FAIL:
         kind = Preempted if node.state == "PREEMPTED" else WorkerLost
         raise kind(f"node {intent.node} in {intent.zone} is {words} ({node.state}) before the job started")
-    return node
 
 
 def _failure(intent: Intent, resource: QueuedResource, words: str, accelerator: str) -> Exception:
@@ -204,7 +219,8 @@ def _failure(intent: Intent, resource: QueuedResource, words: str, accelerator: 
     return WorkerLost(f"{where}: queued resource {intent.queued_resource} is {words}")
 
 
-def _words(resource: QueuedResource, node: Node | None) -> str:
+def _words(resource: QueuedResource | None, node: Node | None) -> str:
+    assert resource is not None  # _check saw to it
     words = QUEUED_RESOURCE_STATES.get(resource.state, (WAIT, "a state this version does not know"))[1]
     text = f"{words} ({resource.state})"
     if node is not None:

@@ -111,7 +111,7 @@ def _open(
     cancel: threading.Event | None,
 ) -> AgentLink:
     size = str(len(agent.data))
-    channel = transport.exec(shlex.join(["python3", "-I", "-c", BOOT, agent.sha256, size, *mode]))
+    channel = transport.exec(shlex.join(["python3", "-I", "-S", "-c", BOOT, agent.sha256, size, *mode]))
     try:
         answer, leftover = _first_line(channel, label)
         if answer == b"want":

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 
-from launcher.cloud.seams import Node, Progress, Transport
-from launcher.errors import CloudError, ConnectError, JobError, Preempted, WorkerLost
-from launcher.fleet import agent_link, lease_book, logs, stored_records
-from launcher.fleet.acquire import FAIL, NODE_STATES, Acquired
+from launcher.cloud.seams import GuestAttributes, Node, Progress, Transport
+from launcher.errors import CloudError, ConnectError, Preempted, WorkerLost
+from launcher.fleet import agent_link, job_records, lease_book
+from launcher.fleet.acquire import FAIL, NODE_STATES
 from launcher.fleet.agent_link import AgentFile, AgentLink
-from launcher.fleet.connect import connect, host_keys
-from launcher.fleet.platform import Platform
+from launcher.fleet.connect import CONNECT_TIMEOUT_S, connect, host_keys
+from launcher.fleet.platform import Platform, Poll
 from launcher.records import codec, frames
-from launcher.records.jobs import JobRecord, Outcome, WorkerStatus
-from launcher.records.paths import JobPaths
+from launcher.records.jobs import Outcome, WorkerStatus
 from launcher.records.spec import Spec
 
-_RECONNECT_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
+_RECONNECT_S = 10.0
 
 
 @dataclasses.dataclass
@@ -25,164 +25,120 @@ class Attempt:
     """What one attempt needs. Owned by the one thread that runs it."""
 
     platform: Platform
-    job: JobRecord
-    acquired: Acquired
+    spec: Spec
+    node: Node
     agent: AgentFile
-    key: str
-    secrets: dict[str, str]
-    index_args: dict[str, str]
     progress: Progress
     cancel: threading.Event
-    timings_s: dict[str, float]
     offset: int = 0  # the next log byte to show
+    heard: bool = False  # the agent has the attempt: from then on it is followed, not started
     transport: Transport | None = None
-    node: Node | None = None
-    pinned: tuple[dict[str, str], ...] = ()
-    hostnames: tuple[str, ...] = ()
+    attributes: tuple[GuestAttributes, ...] = ()
 
     @property
     def label(self) -> str:
-        return f"worker 0 of {self.acquired.node.name}"
+        return f"worker 0 of {self.node.name}"
 
     def connect(self) -> None:
-        """Pins the host keys, connects to the worker. Before any job ran there."""
-        intent = self.acquired.intent
-        self.node = self.acquired.node
-        attributes = host_keys(self.platform, intent.zone, intent.node, self.job.hosts, self.cancel)
-        self.pinned = tuple(dict(a.host_keys) for a in attributes)
-        self.hostnames = tuple(a.hostname for a in attributes)
-        self._connect()
+        """Learns the host keys that every later contact must see, and connects. Before any job ran there."""
+        self.attributes = host_keys(self.platform, self.spec.zone, self.node.name, self.spec.job.hosts, self.cancel)
+        self._connect(CONNECT_TIMEOUT_S)
 
-    def _connect(self, **limits: float) -> Transport:
+    def _connect(self, timeout_s: float) -> None:
         self.close()
-        assert self.node is not None
         self.transport = connect(
             self.platform,
-            zone=self.acquired.intent.zone,
+            zone=self.spec.zone,
             node=self.node,
             worker=0,
-            pinned=self.pinned[0],
-            hostname=self.hostnames[0],
-            owner=self.job.owner,
+            pinned=self.attributes[0],
+            owner=self.spec.job.owner,
             cancel=self.cancel,
-            **limits,
+            timeout_s=timeout_s,
         )
-        return self.transport
 
-    def start(self, lease_token: str) -> AgentLink:
-        """Hands the attempt to the agent: from here on worker 0 is the lease's writer."""
-        profile = self.platform.profile
-        intent = self.acquired.intent
-        spec = Spec(
-            job=self.job,
-            attempt=intent.attempt,
-            zone=intent.zone,
-            queued_resource=intent.queued_resource,
-            project=profile.project,
-            bucket=profile.bucket,
-            storage_endpoint=profile.storage_endpoint,
-            tpu_endpoint=profile.tpu_endpoint,
-            lease_token=lease_token,
-            key=self.key,
-            secrets=self.secrets,
-            timings_s=self.timings_s,
-            index_args=self.index_args,
-        )
-        assert self.transport is not None
-        return agent_link.start(self.transport, self.agent, spec, self.label, self.cancel)
-
-    def follow_to_end(self, link: AgentLink) -> Outcome:
-        """Shows the log and returns the outcome. A lost connection is resumed at the byte where it stopped."""
+    def run(self, lease_token: str) -> Outcome:
+        """Hands the attempt to the agent, which is the lease's writer from then on, shows the log and returns the
+        outcome. A lost connection is resumed at the byte where it stopped."""
+        self.spec = dataclasses.replace(self.spec, lease_token=lease_token)
+        poll = Poll(self.platform.clock, longest_s=_RECONNECT_S, cancel=self.cancel)
         while True:
             try:
-                outcome = self._consume(link)
+                with contextlib.closing(self._link()) as link:
+                    outcome = self._consume(link)
                 if outcome is not None:
                     return outcome
             except ConnectError as exc:
                 if not exc.transient:
                     raise
                 self.progress.notice(f"connection lost ({exc}); the job runs on, connecting again")
-            finally:
-                link.close()
-            resumed = self._resume()
-            if isinstance(resumed, Outcome):
-                self._show_rest()
-                return resumed
-            link = resumed
+            outcome = self._reconnect(poll)
+            if outcome is not None:
+                with contextlib.suppress(CloudError):
+                    self._show_rest()
+                return outcome
+
+    def _link(self) -> AgentLink:
+        assert self.transport is not None
+        if not self.heard:  # starting twice is starting once
+            return agent_link.start(self.transport, self.agent, self.spec, self.label, self.cancel)
+        job_id, attempt = self.spec.job.job_id, self.spec.attempt
+        return agent_link.follow(self.transport, self.agent, job_id, attempt, self.offset, self.label, self.cancel)
 
     def _consume(self, link: AgentLink) -> Outcome | None:
         for frame in link:
+            if frame.kind == frames.ERROR:
+                raise WorkerLost(f"the agent on {self.label} gave up: {frame.body.decode(errors='replace')}")
+            self.heard = True
             if frame.kind == frames.LOG:
-                fresh = frame.body[max(self.offset - frame.offset, 0) :]
+                self.progress.log(frame.body[max(self.offset - frame.offset, 0) :])
                 self.offset = max(self.offset, frame.offset + len(frame.body))
-                self.progress.log(fresh)
             elif frame.kind == frames.PHASE:
-                self._phase(codec.decode(WorkerStatus, frame.body))
+                self.progress.phase(codec.decode(WorkerStatus, frame.body).phase)
             elif frame.kind == frames.OUTCOME:
                 return codec.decode(Outcome, frame.body)
-            elif frame.kind == frames.ERROR:
-                raise WorkerLost(f"the agent on {self.label} gave up: {frame.body.decode(errors='replace')}")
         return None
 
-    def _phase(self, status: WorkerStatus) -> None:
-        self.timings_s.update(status.timings_s)
-        self.progress.phase(status.phase)
-
-    def _resume(self) -> AgentLink | Outcome:
-        """A new link, or the outcome when the attempt ended meanwhile. Raises when the node is gone."""
-        intent = self.acquired.intent
-        step = 0
+    def _reconnect(self, poll: Poll) -> Outcome | None:
+        """Connects anew; or the outcome when the job ended meanwhile. Raises when the node is gone."""
         while True:
+            poll.pause()
             try:
-                outcome = read_outcome(self.platform, self.job)
-                if outcome is not None:
-                    return outcome
-                self._check_alive()
-                transport = self._connect(timeout_s=10.0)
-                return agent_link.follow(
-                    transport, self.agent, intent.job_id, intent.attempt, self.offset, self.label, self.cancel
-                )
+                outcome = job_records.read_outcome(self.platform, self.spec.job)
+                if outcome is None:
+                    self._check_alive()
+                    self._connect(_RECONNECT_S)
+                return outcome
             except (CloudError, ConnectError) as exc:
                 if isinstance(exc, ConnectError) and not exc.transient:
                     raise
-            self.platform.clock.wait(_RECONNECT_S[min(step, len(_RECONNECT_S) - 1)], self.cancel)
-            step += 1
 
     def _show_rest(self) -> None:
         """What the log holds beyond what was shown: the supervisor uploads all of it before the outcome."""
-        for data in logs.chunks(self.platform, self.job, self.acquired.intent.attempt, 0, self.offset):
+        for data in job_records.log_chunks(self.platform, self.spec.job, self.spec.attempt, 0, self.offset):
             self.progress.log(data)
             self.offset += len(data)
 
     def _check_alive(self) -> None:
         """Raises Preempted or WorkerLost once nobody can be running the job any more; re-reads the address."""
-        intent = self.acquired.intent
-        node = self.platform.nodes.get_node(intent.zone, intent.node)
+        node = self.platform.nodes.get_node(self.spec.zone, self.node.name)
         if node is not None and NODE_STATES.get(node.state, ("", ""))[0] != FAIL:
             self.node = node
-            found = lease_book.read(self.platform.store, intent.zone, intent.queued_resource)
+            found = lease_book.read(self.platform.store, self.spec.zone, self.spec.queued_resource)
             if found is not None and found[0].expired_as(found[1]):
                 raise WorkerLost(f"{self.label} has not renewed its lease for {found[0].ttl_s:g} s: it is dead")
             return
-        kind: type[JobError] = WorkerLost
-        words = "is gone"
-        if node is not None:
-            words = f"is {node.state}"
-            kind = Preempted if node.state == "PREEMPTED" else WorkerLost
-        raise kind(f"node {intent.node} in {intent.zone} {words} while the job ran (spot={self.job.spot})")
+        kind = Preempted if node is not None and node.state == "PREEMPTED" else WorkerLost
+        words = "is gone" if node is None else f"is {node.state}"
+        raise kind(f"node {self.node.name} in {self.spec.zone} {words} while the job ran (spot={self.spec.job.spot})")
 
     def stop(self, reason: str) -> None:
         """Ends the job's processes on the worker, as far as it can be reached."""
         if self.transport is not None and self.transport.alive():
-            intent = self.acquired.intent
-            agent_link.stop(self.transport, self.agent, intent.job_id, intent.attempt, reason, self.label)
+            job_id = self.spec.job.job_id
+            agent_link.stop(self.transport, self.agent, job_id, self.spec.attempt, reason, self.label)
 
     def close(self) -> None:
         if self.transport is not None:
             self.transport.close()
             self.transport = None
-
-
-def read_outcome(platform: Platform, job: JobRecord) -> Outcome | None:
-    """The job's outcome, if it has ended."""
-    return stored_records.read(platform.store, JobPaths(job.owner, job.job_id).outcome, Outcome)

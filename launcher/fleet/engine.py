@@ -9,24 +9,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from launcher.accelerators import parse
 from launcher.cloud.seams import Progress
 from launcher.errors import Cancelled, CloudError, LauncherError, Preempted, WorkerLost
 from launcher.fleet import acquire, lease_book
 from launcher.fleet.agent_link import AgentFile
-from launcher.fleet.attempt import Attempt, read_outcome
+from launcher.fleet.attempt import Attempt
+from launcher.fleet.job_records import read_outcome, settle
 from launcher.fleet.platform import Platform
 from launcher.fleet.release import release
-from launcher.records import codec, signing
-from launcher.records.jobs import Cancel, ErrorInfo, Intent, JobRecord, JobStatus, Outcome, Report
+from launcher.records.jobs import ErrorInfo, Intent, JobRecord, JobStatus, Outcome
 from launcher.records.leases import Lease, LeaseRefused
 from launcher.records.paths import JobPaths
-from launcher.records.swap import create_once
+from launcher.records.spec import Spec
 
-RELEASE_TIMEOUT_S = 600.0
+RELEASE_TIMEOUT_S = 3600.0  # for a process of its own: an outage of the API may last
+_CANCEL_POLL_S = 2.0
 
 
 @dataclasses.dataclass
@@ -38,70 +38,100 @@ class Engine:
     agent: AgentFile
     key: str
     secrets: dict[str, str]
+    index_args: dict[str, str]
     progress: Progress
     cancel: threading.Event
-    index_args: dict[str, str] = dataclasses.field(default_factory=dict)
     on_outcome: Callable[[Outcome], None] = lambda outcome: None  # before the node is released
-    on_leftover: Callable[[Intent], None] | None = None  # the deletion was asked for, but outlasts the timeout
     release_timeout_s: float = RELEASE_TIMEOUT_S
     timings_s: dict[str, float] = dataclasses.field(default_factory=dict)
-    intent: Intent | None = None  # of the attempt that runs now: what has to be released
+    intent: Intent | None = None  # of a node that may exist: whoever ends this process before has to release it
 
     def run(self) -> Outcome:
-        """To the end: returns the outcome that stands, whoever wrote it."""
-        attempt = 1
+        """To the end: returns the outcome that stands, whoever wrote it. `intent` is None when the node is gone."""
         try:
-            try:
-                self._check_not_ended()
-                self.intent = acquire.write_intent(self.platform, self.job, attempt, "first attempt")
-                outcome = self._attempt(self.intent)
-            except Cancelled as exc:
-                outcome = self._settle(JobStatus.CANCELLED, attempt, ErrorInfo("Cancelled", str(exc)))
-            except LauncherError as exc:
-                outcome = self._settle(JobStatus.FAILED, attempt, ErrorInfo(type(exc).__name__, str(exc)))
-            except BaseException as exc:
-                self._settle(JobStatus.FAILED, attempt, ErrorInfo("JobError", f"the launcher stopped: {exc!r}"))
-                raise
+            outcome = self._outcome()
             self.on_outcome(outcome)
             return outcome
         finally:
             if self.intent is not None:
                 self._release(self.intent)
 
-    def _check_not_ended(self) -> None:
-        if read_outcome(self.platform, self.job) is not None:
-            raise Cancelled("the job had ended before anything was started")
+    def _outcome(self) -> Outcome:
+        try:
+            with _watch(self.platform, self.job, self.cancel):
+                return self._attempt()
+        except Cancelled as exc:
+            return self._settle(JobStatus.CANCELLED, ErrorInfo("Cancelled", str(exc)))
+        except LauncherError as exc:
+            return self._settle(JobStatus.FAILED, ErrorInfo(type(exc).__name__, str(exc)))
+        except BaseException as exc:
+            self._settle(JobStatus.FAILED, ErrorInfo("JobError", f"the launcher stopped: {exc!r}"))
+            raise
 
-    def _attempt(self, intent: Intent) -> Outcome:
-        started = self.platform.clock.monotonic()
-        self.progress.phase("wait", f"asking for {self.job.accelerator} in {intent.zone}")
+    def _settle(self, status: JobStatus, error: ErrorInfo) -> Outcome:
+        """Creates the outcome, unless one stands already."""
+        return settle(self.platform, self.job, 1, status, error, self.key)
+
+    def _attempt(self) -> Outcome:
+        clock, zone = self.platform.clock, self.job.zones[0]
+        started = clock.monotonic()
+        self.progress.phase("wait", f"asking for {self.job.accelerator} in {zone}")
+        intent = self.intent = acquire.write_intent(self.platform, self.job, 1, "first attempt")
         lease = acquire.reserve_lease(self.platform, self.job, intent)
-        with lease_book.Renewal(self.platform.store, lease, self.platform.clock) as renewal:
-            acquire.create_node(self.platform, self.job, intent)
+        with lease_book.Renewal(self.platform.store, lease, clock) as renewal:
+            # Whoever cancels writes the outcome first and reads the intents then: one of us sees the other.
+            if read_outcome(self.platform, self.job) is not None:
+                raise Cancelled("the job had ended before anything was started")
+            acquire.create_node(self.platform, self.job, intent, self.progress, self.cancel)
             node = acquire.wait_until_ready(self.platform, self.job, intent, self.progress, self.cancel, renewal)
             acquire.check_hosts(node, parse(self.job.accelerator))
-            ready = self.platform.clock.monotonic()
+            ready = clock.monotonic()
             self.timings_s["wait"] = ready - started
             self.progress.phase("connect", node.name)
-            attempt = Attempt(
-                self.platform,
-                self.job,
-                acquire.Acquired(lease, intent, node),
-                self.agent,
-                self.key,
-                self.secrets,
-                self.index_args,
-                self.progress,
-                self.cancel,
-                self.timings_s,
-            )
-            attempt.connect()
-            held = self._hold(lease, attempt.pinned)
-        self.timings_s["connect"] = self.platform.clock.monotonic() - ready
+            attempt = Attempt(self.platform, self._spec(intent), node, self.agent, self.progress, self.cancel)
+            with contextlib.closing(attempt):
+                attempt.connect()
+                renewal.stop()  # the agent recognises the lease by the token of the next write
+                held = self._hold(lease, attempt)
+                self.timings_s["connect"] = clock.monotonic() - ready
+                return self._run(attempt, held.token)
+
+    def _spec(self, intent: Intent) -> Spec:
+        profile = self.platform.profile
+        return Spec(
+            job=self.job,
+            attempt=intent.attempt,
+            zone=intent.zone,
+            queued_resource=intent.queued_resource,
+            project=profile.project,
+            bucket=profile.bucket,
+            storage_endpoint=profile.storage_endpoint,
+            tpu_endpoint=profile.tpu_endpoint,
+            lease_token="",
+            key=self.key,
+            secrets=self.secrets,
+            timings_s=self.timings_s,
+            index_args=self.index_args,
+        )
+
+    def _hold(self, lease: Lease, attempt: Attempt) -> Lease:
+        """RESERVED -> HELD, with the host keys that every later contact must see."""
+        pinned = tuple(dict(each.host_keys) for each in attempt.attributes)
         try:
-            return attempt.follow_to_end(attempt.start(held.token))
-        except Cancelled:
-            self._settle(JobStatus.CANCELLED, intent.attempt, ErrorInfo("Cancelled", "the job was cancelled"))
+            return lease_book.change(
+                self.platform.store,
+                lease.zone,
+                lease.resource,
+                lambda it, _: dataclasses.replace(it.hold(lease.holder, "client"), host_keys=pinned),
+            )
+        except LeaseRefused as exc:
+            raise WorkerLost(f"the node was taken away before the job started: {exc}") from exc
+
+    def _run(self, attempt: Attempt, lease_token: str) -> Outcome:
+        try:
+            return attempt.run(lease_token)
+        except Cancelled as exc:
+            self._settle(JobStatus.CANCELLED, ErrorInfo("Cancelled", str(exc)))
             with contextlib.suppress(LauncherError):  # the node goes away in any case
                 attempt.stop("cancelled")
             raise
@@ -111,63 +141,43 @@ class Engine:
             if outcome is not None:
                 return outcome
             raise
-        finally:
-            attempt.close()
-
-    def _hold(self, lease: Lease, pinned: tuple[dict[str, str], ...]) -> Lease:
-        def step(current: Lease, _: object) -> Lease:
-            return lease_book.handed_over(current, pinned)
-
-        try:
-            return lease_book.change(self.platform.store, lease.zone, lease.resource, step)
-        except LeaseRefused as exc:
-            raise WorkerLost(f"the node was taken away before the job started: {exc}") from exc
-
-    def _settle(self, status: JobStatus, attempt: int, error: ErrorInfo) -> Outcome:
-        """Creates the outcome, unless one stands already."""
-        return settle(self.platform, self.job, attempt, status, error, self.key)
 
     def _release(self, intent: Intent) -> None:
-        holder = f"{self.job.job_id}/{intent.attempt}"
         self.progress.phase("release", intent.queued_resource)
-        reason = f"job {self.job.job_id} ended"
         problem = "it is still being deleted"
         try:
             gone = release(
                 self.platform,
                 intent.zone,
                 intent.queued_resource,
-                by=holder,
-                reason=reason,
+                by=f"{self.job.job_id}/{intent.attempt}",
+                reason=f"job {self.job.job_id} ended",
                 timeout_s=self.release_timeout_s,
             )
         except (CloudError, LeaseRefused) as exc:
             gone, problem = False, str(exc)
         if gone:
+            self.intent = None
             self.progress.phase("released", intent.queued_resource)
-            return
-        if self.on_leftover is not None:
-            self.on_leftover(intent)
-            return
-        self.progress.notice(
-            f"node {intent.queued_resource} may still exist and cost money: {problem}. "
-            f"It deletes itself when its lease is dead; to be sure: launcher nodes down {intent.queued_resource}"
-        )
+        else:
+            self.progress.phase("leftover", problem)
 
 
-def settle(
-    platform: Platform, job: JobRecord, attempt: int, status: JobStatus, error: ErrorInfo, key: str = ""
-) -> Outcome:
-    """Creates the job's outcome from the client's side and returns the one that stands."""
-    report = Report(job.job_id, attempt, error.worker, status, error=error, ended=time.time())
-    text = codec.encode(report).decode()
-    signature = signing.sign(key, text) if key else ""
-    outcome = Outcome(job.job_id, status, text, signature, writer="client")
-    stands = create_once(platform.store, JobPaths(job.owner, job.job_id).outcome, codec.encode(outcome))
-    return codec.decode(Outcome, stands)
+@contextlib.contextmanager
+def _watch(platform: Platform, job: JobRecord, cancel: threading.Event) -> Iterator[None]:
+    """Sets `cancel` once cancel.json exists: somebody cancelled from elsewhere."""
+    ended = threading.Event()
+    name = JobPaths(job.owner, job.job_id).cancel
 
+    def watch() -> None:
+        while not platform.clock.wait(_CANCEL_POLL_S, ended):
+            with contextlib.suppress(LauncherError):  # an outage: the next look will tell
+                if platform.store.stat(name) is not None:
+                    cancel.set()
+                    return
 
-def request_cancel(platform: Platform, job: JobRecord, by: str) -> None:
-    """Records the wish to cancel. Repeating it changes nothing."""
-    wish = Cancel(job.job_id, by, time.time())
-    create_once(platform.store, JobPaths(job.owner, job.job_id).cancel, codec.encode(wish))
+    threading.Thread(target=watch, name="cancel-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()

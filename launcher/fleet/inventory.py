@@ -57,24 +57,14 @@ class NodeInfo:
         return f"{self.lease_state.value}{f' by {self.holder}' if tell else ''}{', expired' if self.expired else ''}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Deleted:
-    """What delete_node did. `cancelled_job`: the caller's own job that had the node, "" where none had."""
-
-    name: str
-    zone: str
-    cancelled_job: str = ""
-
-
 def list_nodes(platform: Platform) -> tuple[NodeInfo, ...]:
     """Every queued resource with this platform's label and prefix, oldest first.
 
     Looks in the profile's zones and wherever a lease says that a node was asked for. CloudError when one zone
     cannot be listed: a part of the list would pass for all of it.
     """
+    ours = [(zone, each) for zone in _look(platform) for each in zone.resources if _is_ours(platform, each)]
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        zones = list(pool.map(lambda zone: _look(platform, zone), _zones(platform)))
-        ours = [(zone, each) for zone in zones for each in zone.resources if _is_ours(platform, each)]
         found = list(pool.map(lambda pair: _info(platform, *pair), ours))
     return tuple(sorted(found, key=lambda each: (each.created, each.name)))
 
@@ -86,8 +76,10 @@ def delete_node(
     force: bool,
     cancel_job: Callable[[str], object],
     tell: Callable[[str], object],
-) -> Deleted:
+) -> tuple[str, str, str]:
     """Condemns and deletes the queued resource called `name` (or that has the node called so); seen gone on return.
+
+    Its own name, its zone, and the caller's job that had it and was cancelled, or "".
 
     A live job of the caller's is ended through `cancel_job(job_id)` first. `tell` gets a line before slow steps.
     ConfigError: there is no such node, or it is not this platform's. Conflict: somebody else's job uses it and
@@ -104,7 +96,7 @@ def delete_node(
         raise Unavailable(
             f"Node {resource} is still being deleted after {_DELETE_TIMEOUT_S:g} s. Look again: launcher nodes list"
         )
-    return Deleted(resource, zone, job_id)
+    return resource, zone, job_id
 
 
 def _give_up(
@@ -167,14 +159,15 @@ class _Zone:
     nodes: tuple[Node, ...]
 
 
-def _zones(platform: Platform) -> list[str]:
-    leased = platform.store.list(LEASES, delimiter="/")
-    return list(dict.fromkeys([*platform.profile.zones, *(each.name[len(LEASES) :].rstrip("/") for each in leased)]))
+def _look(platform: Platform) -> list[_Zone]:
+    leased = [each.name[len(LEASES) :].rstrip("/") for each in platform.store.list(LEASES, delimiter="/")]
 
+    def look(zone: str) -> _Zone:
+        resources = tuple(platform.nodes.list_queued_resources(zone))
+        return _Zone(zone, resources, tuple(platform.nodes.list_nodes(zone)))
 
-def _look(platform: Platform, zone: str) -> _Zone:
-    resources = tuple(platform.nodes.list_queued_resources(zone))
-    return _Zone(zone, resources, tuple(platform.nodes.list_nodes(zone)))
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return list(pool.map(look, dict.fromkeys([*platform.profile.zones, *leased])))
 
 
 def _is_ours(platform: Platform, resource: QueuedResource) -> bool:
@@ -222,8 +215,7 @@ def _price(accelerator: str, zone: str, spot: bool) -> float | None:
 
 def _find(platform: Platform, name: str) -> tuple[str, str]:
     """Zone and id of our queued resource called `name`, or whose node is."""
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        zones = list(pool.map(lambda zone: _look(platform, zone), _zones(platform)))
+    zones = _look(platform)
     ours: list[str] = []
     foreign = ""
     for zone in zones:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable
 
 from launcher.cloud.seams import Clock
 from launcher.errors import CloudError, Conflict
-from launcher.fleet import stored_records
+from launcher.fleet import job_records
 from launcher.records import codec, paths
-from launcher.records.leases import RENEW_S, Lease, LeaseRefused, LeaseState, reserve
+from launcher.records.leases import RENEW_S, Lease, LeaseRefused, LeaseState
 from launcher.records.swap import RecordStore, Stored, swap
 
 _SWAP_TRIES = 8  # each lost race means that somebody else wrote; there are two writers at most at a time
@@ -20,7 +19,7 @@ def read(store: RecordStore, zone: str, resource: str) -> tuple[Lease, Stored] |
     """The lease of a queued resource as it stands, or None where none was ever written."""
     name = paths.lease(zone, resource)
     stored = store.read(name)
-    return None if stored is None else (stored_records.parse(stored, name, Lease), stored)
+    return None if stored is None else (job_records.parse(stored, name, Lease), stored)
 
 
 def create(store: RecordStore, lease: Lease) -> None:
@@ -76,13 +75,12 @@ class Renewal:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.stop()
+        self._stop.set()
 
     def stop(self) -> None:
         """After this nothing is written any more: the lease can be handed over."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
         lease = self._lease
@@ -94,11 +92,3 @@ class Renewal:
                 return
             except CloudError:
                 continue  # GCS is down: the next round tries again; past the time to live the lease is dead anyway
-
-
-def handed_over(lease: Lease, host_keys: tuple[dict[str, str], ...]) -> Lease:
-    """RESERVED or HELD by this holder -> HELD, with the host keys that every later contact must see."""
-    return dataclasses.replace(lease.hold(lease.holder, "client"), host_keys=host_keys)
-
-
-__all__ = ["Renewal", "change", "condemn", "create", "handed_over", "read", "reserve"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import TYPE_CHECKING
 
+from launcher.cloud.retry import Deadline
 from launcher.cloud.seams import Clock, SystemClock
+from launcher.errors import Cancelled
 
 if TYPE_CHECKING:
     from launcher.cloud.seams import Connector, NodeService, ObjectStore
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Platform:
-    """Profile, clock and seams. Thread-safe; one per process and profile is enough."""
+    """Profile, clock and seams. Thread-safe."""
 
     def __init__(self, profile: Profile, clock: Clock | None = None) -> None:
         self.profile = profile
@@ -47,3 +50,37 @@ class Platform:
         from launcher.cloud.ssh import SshConnector
 
         return SshConnector()
+
+
+@functools.cache
+def platform_of(profile: Profile) -> Platform:
+    """One Platform per profile as it is now: connections and credentials are kept for the next call."""
+    return Platform(profile)
+
+
+class Poll:
+    """Growing pauses between two looks at the same thing, from 0.05 s to `longest_s`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        timeout_s: float | None = None,
+        longest_s: float = 5.0,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self._clock = clock
+        self._deadline = Deadline(clock, timeout_s)
+        self._longest_s = longest_s
+        self._cancel = cancel
+        self._pause_s = 0.05
+
+    @property
+    def expired(self) -> bool:
+        return self._deadline.expired
+
+    def pause(self) -> None:
+        """Never beyond the deadline. Raises Cancelled as soon as `cancel` is set."""
+        if self._clock.wait(min(self._pause_s, self._deadline.remaining()), self._cancel):
+            raise Cancelled("the job was cancelled")
+        self._pause_s = min(2 * self._pause_s, self._longest_s)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from launcher.cloud.retry import Deadline
-from launcher.errors import CloudError
+from launcher.errors import CloudError, Unavailable
 from launcher.fleet import lease_book
-from launcher.fleet.platform import Platform
+from launcher.fleet.platform import Platform, Poll
 from launcher.records.leases import LeaseRefused
 
 _ASK_AGAIN_S = 15.0  # a deletion takes Google one to three minutes
-_POLL_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 def release(platform: Platform, zone: str, resource: str, *, by: str, reason: str, timeout_s: float) -> bool:
@@ -30,17 +28,25 @@ def release(platform: Platform, zone: str, resource: str, *, by: str, reason: st
 
 
 def delete(platform: Platform, zone: str, resource: str, *, timeout_s: float) -> bool:
-    """Asks for the deletion of a condemned queued resource until it is gone; False when `timeout_s` passed first."""
-    deadline = Deadline(platform.clock, timeout_s)
-    asked_at = -_ASK_AGAIN_S
-    for step in range(1_000_000):
-        now = platform.clock.monotonic()
-        if now - asked_at >= _ASK_AGAIN_S or step == 0:
-            platform.nodes.delete_queued_resource(zone, resource)
-            asked_at = now
-        if platform.nodes.get_queued_resource(zone, resource) is None:
-            return True
-        if deadline.expired:
-            break
-        platform.clock.wait(min(_POLL_S[min(step, len(_POLL_S) - 1)], max(deadline.remaining(), 0.01)))
-    return False
+    """Asks for the deletion of a condemned queued resource until it is gone; False when `timeout_s` passed first.
+
+    An outage of the API ends this no sooner, but is raised then.
+    """
+    clock = platform.clock
+    poll = Poll(clock, timeout_s=timeout_s, longest_s=2.0)
+    asked_at: float | None = None
+    while True:
+        outage: Unavailable | None = None
+        try:
+            if asked_at is None or clock.monotonic() - asked_at >= _ASK_AGAIN_S:
+                platform.nodes.delete_queued_resource(zone, resource)
+                asked_at = clock.monotonic()
+            if platform.nodes.get_queued_resource(zone, resource) is None:
+                return True
+        except Unavailable as exc:
+            outage = exc
+        if poll.expired:
+            if outage is not None:
+                raise outage
+            return False
+        poll.pause()

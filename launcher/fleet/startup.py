@@ -75,12 +75,14 @@ timer=$(cat <<'END_OF_TIMER'
 END_OF_TIMER
 )
 config={config}
-export timer config
+# Not the time of day, which may be set hours forward after the boot.
+now='import time; print(int(time.monotonic()))'
+export timer config now
 setsid sh -c '
-  booted=$(date +%s)
+  booted=$(python3 -I -c "$now")
   while :; do
     sleep $(({check_s} + $(od -An -N1 -tu1 /dev/urandom) % 15))
-    python3 -I -c "$timer" "$config" $(($(date +%s) - booted)) || echo "launcher timer: will try again"
+    python3 -I -c "$timer" "$config" $(($(python3 -I -c "$now") - booted)) || echo "launcher timer: will try again"
   done' </dev/null &
 """
 

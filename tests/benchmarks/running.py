@@ -56,7 +56,7 @@ def _worker(sandbox: Sandbox) -> Iterator[Worker]:
     home = sandbox.folder / "worker"
     home.mkdir()
     agent = sandbox.folder / "agent.pyz"
-    agent.write_bytes(agent_archive().data)
+    agent.write_bytes(agent_archive())
     environment = {
         **sandbox.env,
         "HOME": str(home),

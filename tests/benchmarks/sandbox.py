@@ -10,15 +10,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.leftovers import wait_until
+
 _PROGRAMS = Path(__file__).with_name("programs")
 # Settings of whoever runs this; PYTHON*: PYTHONDONTWRITEBYTECODE alone would have every import compiled anew.
 _FOREIGN = ("LAUNCHER_", "GCE_METADATA_", "GOOGLE_", "GCLOUD_", "STORAGE_EMULATOR_", "PYTHON")
-_TERM_S = 5.0
+_PATIENCE_S = 5.0  # after SIGTERM, and again after SIGKILL
 
 
 class ProgramFailed(Exception):
@@ -86,15 +87,19 @@ class Sandbox:
             subprocess.run(
                 [sys.executable, "-m", "launcher.sim", "stop"], env=self.env, check=False, stdout=subprocess.DEVNULL
             )
-        for number, patience_s in ((signal.SIGTERM, _TERM_S), (signal.SIGKILL, _TERM_S)):
-            give_up_at = time.monotonic() + patience_s
+        for number in (signal.SIGTERM, signal.SIGKILL):
             told: set[int] = set()
-            while (living := self._processes()) and time.monotonic() < give_up_at:
-                for pid in living - told:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, number)
-                told |= living
-                time.sleep(0.02)
+            if wait_until(lambda number=number, told=told: not self._tell(number, told), _PATIENCE_S):
+                return
+
+    def _tell(self, number: int, told: set[int]) -> set[int]:
+        """Signals, once each, the processes that there are now, and returns them."""
+        living = self._processes()
+        for pid in living - told:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        told |= living
+        return living
 
     def _processes(self) -> set[int]:
         found = set()

@@ -15,16 +15,17 @@ import pytest
 
 from launcher import cli
 from launcher.cloud.seams import NodeSpec
+from launcher.cloud.storage import crc32c_of
 from launcher.config import load_profile
 from launcher.fleet import acquire, lease_book
 from launcher.fleet.platform import Platform
 from launcher.fleet.release import delete
 from launcher.records import codec, signing
 from launcher.records.jobs import Blob, ErrorInfo, Intent, JobRecord, JobStatus, Outcome, Report, WorkerStatus
-from launcher.records.leases import Lease
+from launcher.records.leases import Lease, reserve
 from launcher.records.paths import JobPaths, new_job_id
 from launcher.submission import _write_key
-from launcher.terminal import Quiet
+from launcher.terminal import Console
 
 NOTHING = Blob("0" * 64, 0)
 ZONE = "us-central1-a"
@@ -107,10 +108,11 @@ class World:
         """A READY node of the job, under its RESERVED lease."""
         intent = acquire.write_intent(self.platform, job, 1, "first attempt")
         held = acquire.reserve_lease(self.platform, job, intent) if lease else None
-        acquire.create_node(self.platform, job, intent)
         self._made.append((intent.zone, intent.queued_resource))
+        quiet, cancel = Console(err=io.StringIO()), threading.Event()
+        acquire.create_node(self.platform, job, intent, quiet, cancel)
         unused = lease_book.Renewal(self.platform.store, held or _no_lease(intent), self.platform.clock)
-        acquire.wait_until_ready(self.platform, job, intent, Quiet(), threading.Event(), unused)
+        acquire.wait_until_ready(self.platform, job, intent, quiet, cancel, unused)
         return intent
 
     def ask_for(self, zone: str, spec: NodeSpec) -> None:
@@ -139,7 +141,7 @@ class World:
     def _end(self, job: JobRecord, status: JobStatus, data: bytes | None, error: ErrorInfo | None) -> None:
         paths = JobPaths(job.owner, job.job_id)
         if data is not None:
-            self.platform.store.upload(paths.result(1), io.BytesIO(data), len(data))
+            self.platform.store.upload(paths.result(1), io.BytesIO(data), len(data), crc32c_of(data))
         digest = "" if data is None else hashlib.sha256(data).hexdigest()
         report = Report(job.job_id, 1, 0, status, digest, len(data or b""), error, time.time())
         text = codec.encode(report).decode()
@@ -152,7 +154,7 @@ class World:
 
 
 def _no_lease(intent: Intent) -> Lease:
-    return lease_book.reserve(
+    return reserve(
         resource=intent.queued_resource, zone=intent.zone, platform="", owner="", holder="", accelerator="", spot=False
     )
 

@@ -105,15 +105,12 @@ def test_result_to_a_folder_that_is_not_there_names_it(world: World, run: Cli, t
     assert "nowhere" in ran.err and "No such file or directory" in ran.err and "Traceback" not in ran.err
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("by nought"), KeyboardInterrupt("by nought")])
-def test_an_exception_of_the_function_is_shown_with_its_remote_traceback(
-    world: World, run: Cli, error: BaseException
-) -> None:
+def test_an_exception_of_the_function_is_shown_with_its_remote_traceback(world: World, run: Cli) -> None:
     job = world.job()
-    world.fail(job, error, TRACEBACK)
+    world.fail(job, ZeroDivisionError("by nought"), TRACEBACK)
     ran = run("result", job.job_id)
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err == f"{TRACEBACK}launcher: error: job {job.job_id} failed: {type(error).__name__}: by nought\n"
+    assert ran.err == f"{TRACEBACK}launcher: error: job {job.job_id} failed: ZeroDivisionError: by nought\n"
 
 
 def test_an_error_of_the_job_is_its_message_alone(world: World, run: Cli) -> None:

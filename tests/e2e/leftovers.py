@@ -23,7 +23,12 @@ def wait_until(condition: Callable[[], object], timeout_s: float = WAIT_S) -> bo
 
 def processes_naming(command: str, environment: str) -> list[str]:
     """Command lines of other processes that contain `command`, and `environment` in their environment."""
-    found = []
+    return list(processes(command, environment).values())
+
+
+def processes(command: str, environment: str) -> dict[int, str]:
+    """The same, by process id."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -31,5 +36,5 @@ def processes_naming(command: str, environment: str) -> list[str]:
         except OSError:
             continue
         if command in line and environment in variables and int(entry.name) != os.getpid():
-            found.append(line)
+            found[int(entry.name)] = line
     return found

@@ -217,5 +217,6 @@ def test_modules_of_the_simulator_do_not_import_the_library() -> None:
     command = [sys.executable, "-c", script]
     modules = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in modules if name.startswith("launcher.") and not name.startswith("launcher.sim")}
-    assert not {name for name in ours if not name.startswith("launcher.records")}
+    # launcher itself names the errors that it exports.
+    assert not {name for name in ours if not name.startswith("launcher.records")} - {"launcher.errors"}
     assert "asyncssh" not in modules  # it takes most of a second, and serving must not wait for it

@@ -1,0 +1,91 @@
+"""Ctrl-C in a call, at the moments that no script can hit from outside."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import launcher
+from launcher import calling
+from launcher.job import Job
+from launcher.records.jobs import JobRecord
+from launcher.records.paths import JobPaths
+from launcher.submission import Submission
+from tests.fleet.fakes import Fake, fake
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    world = fake()
+    monkeypatch.setattr(calling, "preload", lambda *names: None)
+    return world
+
+
+def recorded(world: Fake, monkeypatch: pytest.MonkeyPatch) -> JobRecord:
+    job = world.job()
+    submission = Submission(world.platform, job, "ab", {})
+    monkeypatch.setattr(calling, "_record", lambda *_: submission)
+    return job
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@launcher.run
+def f() -> None:
+    pass
+
+
+def test_while_packing_nothing_was_started(world: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calling, "_record", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        f()
+    assert not world.nodes.specs
+
+
+def test_while_the_result_is_read_the_job_is_no_longer_cancelled(
+    world: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = recorded(world, monkeypatch)
+    monkeypatch.setattr(Job, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        f()
+    assert f"job {job.job_id} had ended: FAILED. See: launcher result {job.job_id}" in capsys.readouterr().err
+    assert world.store.stat(JobPaths("ada", job.job_id).cancel) is None
+    assert not world.nodes.specs
+
+
+def test_again_while_the_node_is_deleted_leaves_that_to_another_process(
+    world: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = recorded(world, monkeypatch)
+    spawned: list[str] = []
+    monkeypatch.setattr(calling, "spawn_end", lambda platform, record, key: spawned.append(record.job_id))
+    deleting, go_on = threading.Event(), threading.Event()
+    delete = world.nodes.delete_queued_resource
+
+    def slow(zone: str, name: str) -> None:
+        deleting.set()
+        go_on.wait()
+        delete(zone, name)
+
+    def second(self: threading.Thread, timeout: float | None = None) -> None:
+        deleting.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(world.nodes, "delete_queued_resource", slow)
+    monkeypatch.setattr(Job, "result", interrupted)
+    running: list[threading.Thread] = []
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda self: (running.append(self), start(self))[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "join", second)
+        with pytest.raises(KeyboardInterrupt):
+            f()
+    assert spawned == [job.job_id]
+    assert f"See: launcher attach {job.job_id}" in capsys.readouterr().err
+    go_on.set()
+    for thread in running:
+        thread.join()
