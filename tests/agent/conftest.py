@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory, google_state: Google) -> W
     home.mkdir()
     environment = {
         "HOME": str(home),
-        "PATH": os.environ["PATH"],
+        # The worker has the client's Python, wherever these tests' own comes from.
+        "PATH": f"{Path(os.path.realpath(sys.executable)).parent}:{os.environ['PATH']}",
         "GCE_METADATA_HOST": google_state.url.removeprefix("http://"),
         "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache" / "uv")),
         **{name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)},
