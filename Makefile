@@ -51,6 +51,7 @@ $(STAMP): pyproject.toml $(wildcard requirements/*.txt) | check-tools
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $(BUILD) requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(BUILD) --editable .
 	@touch $@
+	@echo "Ready. To use it in this shell: . .venv/bin/activate"
 
 # A folder of wheels that one machine happens to know must not end up in files that all use.
 COMPILE := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade \

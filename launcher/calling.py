@@ -15,7 +15,7 @@ from launcher.fleet.engine import Engine
 from launcher.job import Job
 from launcher.records.jobs import Outcome
 from launcher.settings import Settings, resolve
-from launcher.submission import Submission, agent_file, headline, spawn_driver, spawn_end
+from launcher.submission import Submission, agent_file, spawn_driver, spawn_end
 from launcher.submission import submit as record_call
 from launcher.terminal import Console
 
@@ -26,8 +26,11 @@ def submit(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Job[Any]:
     """Records the call, starts its detached driver, returns the handle."""
-    submission = _record(function, args, kwargs, options, Console())
+    console = Console()
+    submission = _record(function, args, kwargs, options, console)
     spawn_driver(submission)
+    job_id = submission.record.job_id
+    console.notice(f"job {job_id}. Follow it: launcher attach {job_id}")
     return Job(submission.platform, submission.record, submission.key)
 
 
@@ -39,6 +42,7 @@ def call(
     running = None
     try:
         submission = _record(function, args, kwargs, options, console)
+        console.notice(f"job {submission.record.job_id}")
         preload("google.cloud.tpu_v2", "paramiko")
         running = _Running(submission, console)
         return running.value()
@@ -59,10 +63,7 @@ def _record(
     console: Console,
 ) -> Submission:
     settings = _settings(function, options)
-    submission = record_call(function, args, kwargs, settings, console)
-    console.notice(headline(submission.record))
-    console.notice(f"job {submission.record.job_id}")
-    return submission
+    return record_call(function, args, kwargs, settings, console)
 
 
 def _settings(function: Callable[..., Any], options: Mapping[str, Any]) -> Settings:
@@ -127,11 +128,14 @@ class _Running:
         job = self._submission.record
         if self._outcome is not None:
             self._console.notice(
-                f"job {job.job_id} had ended: {self._outcome.status}. See: launcher result {job.job_id}"
+                f"job {job.job_id} had ended: {self._outcome.status}. See: launcher result {job.job_id}",
+                after_ctrl_c=True,
             )
             return
         try:
-            self._console.notice(f"cancelling job {job.job_id} and deleting its node (Ctrl-C again: leave at once)")
+            self._console.notice(
+                f"cancelling job {job.job_id}, deleting its node (Ctrl-C again: leave at once)", after_ctrl_c=True
+            )
             self._cancel.set()
             with contextlib.suppress(LauncherError):  # for a driver elsewhere; the one here knows
                 request_cancel(self._submission.platform, job)
@@ -147,7 +151,9 @@ class _Running:
             self._left = True
             self._spawn_end()
             job_id = self._submission.record.job_id
-            self._console.notice(f"left; a background process deletes the node. See: launcher attach {job_id}")
+            self._console.notice(
+                f"left; a background process deletes the node. See: launcher attach {job_id}", after_ctrl_c=True
+            )
 
     def _spawn_end(self) -> None:
         spawn_end(self._submission.platform, self._submission.record, self._submission.key)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, overload
 
-from launcher.errors import ConfigError
+from launcher.errors import ConfigError, LauncherError, RemoteTraceback
 from launcher.worker_context import on_worker
 
 if TYPE_CHECKING:
@@ -34,7 +34,11 @@ class RemoteFunction(Generic[P, R]):
             return self._function(*args, **kwargs)
         from launcher.calling import call
 
-        value: R = call(self._function, args, kwargs, self._options)
+        try:
+            value: R = call(self._function, args, kwargs, self._options)
+        except BaseException as exc:
+            _show_callers_line(exc)
+            raise
         return value
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
@@ -45,7 +49,11 @@ class RemoteFunction(Generic[P, R]):
             )
         from launcher.calling import submit
 
-        return submit(self._function, args, kwargs, self._options)
+        try:
+            return submit(self._function, args, kwargs, self._options)
+        except BaseException as exc:
+            _show_callers_line(exc)
+            raise
 
     def map(self, inputs: object, *, max_nodes: int = 1) -> NoReturn:
         raise ConfigError("f.map(…) comes with a later version: call f.submit(…) in a loop")
@@ -115,6 +123,17 @@ def _decorate(function: Any, options: dict[str, Any]) -> RemoteFunction[Any, Any
     if problems:
         raise ConfigError(problems)
     return RemoteFunction(function, options)
+
+
+def _show_callers_line(exc: BaseException) -> None:
+    """Drops the launcher's own frames from what is about the call, so that the message is not under them.
+
+    A bug of the launcher keeps every frame.
+    """
+    if isinstance(exc, (LauncherError, KeyboardInterrupt)) or isinstance(exc.__cause__, RemoteTraceback):
+        exc.__traceback__ = None
+    if isinstance(exc, KeyboardInterrupt) and isinstance(exc.__context__, KeyboardInterrupt):
+        exc.__suppress_context__ = True  # a second Ctrl-C needs no account of the first
 
 
 def _unsupported(function: Any) -> list[str]:

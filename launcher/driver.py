@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from launcher.cancelling import cancel
 from launcher.config import Profile
@@ -43,15 +44,30 @@ class _Lines:
 
 def main() -> int:
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+
+    def end(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)  # who asks twice means it; leases and timers end what is left
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, end)
     document: dict[str, Any] = json.load(sys.stdin)
     platform = Platform(codec.decode(Profile, json.dumps(document["profile"])))
     record = codec.decode(JobRecord, json.dumps(document["record"]))
     key = document["key"]
     if document["run"] is None:
         return 0 if _end(platform, record, key) else 1
-    engine = Engine(platform, record, agent_file(), key, progress=_Lines(), cancel=stop, **document["run"])
+    patience_s = _patience_s(platform.profile)
+    engine = Engine(
+        platform,
+        record,
+        agent_file(),
+        key,
+        progress=_Lines(),
+        cancel=stop,
+        release_timeout_s=patience_s,
+        **document["run"],
+    )
     try:
         _Lines().notice(f"{record.job_id} {engine.run().status}")
     finally:
@@ -61,11 +77,12 @@ def main() -> int:
 
 def _end(platform: Platform, record: JobRecord, key: str) -> bool:
     """Ends the job and its node, through an outage of the bucket too: the holder of a lease deletes without it."""
-    poll = Poll(platform.clock, timeout_s=RELEASE_TIMEOUT_S, longest_s=60.0)
+    patience_s = _patience_s(platform.profile)
+    poll = Poll(platform.clock, timeout_s=patience_s, longest_s=60.0)
     resource = queued_resource_id(record.platform, record.job_id, 1)
     while True:
         try:
-            return cancel(platform, record, key, timeout_s=RELEASE_TIMEOUT_S)
+            return cancel(platform, record, key, timeout_s=patience_s)
         except Unavailable:
             if poll.expired:
                 raise
@@ -73,6 +90,12 @@ def _end(platform: Platform, record: JobRecord, key: str) -> bool:
             by = f"{record.job_id}/1"
             release(platform, record.zones[0], resource, by=by, reason="the job was ended", timeout_s=60.0)
         poll.pause()
+
+
+def _patience_s(profile: Profile) -> float:
+    """How long a deletion is asked for through an outage. What served on this machine was stopped, nodes and all."""
+    local = urlsplit(profile.tpu_endpoint).hostname in ("127.0.0.1", "localhost", "::1")
+    return 30.0 if local else RELEASE_TIMEOUT_S
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ class Job(Generic[R]):
             if not self.wait(timeout_s):
                 raise TimeoutError(f"job {self.id} has not ended after {timeout_s:g} s; it goes on")
         except KeyboardInterrupt:
-            Console().notice(f"detached; the job goes on. Again: launcher attach {self.id}")
+            Console().notice(f"detached; the job goes on. Again: launcher attach {self.id}", after_ctrl_c=True)
             raise
 
     def log_bytes(self, worker: int = 0) -> bytes:
@@ -143,7 +143,7 @@ class Job(Generic[R]):
         try:
             follow(self._platform, self, console)
         except KeyboardInterrupt:
-            console.notice(f"detached; the job goes on. Again: launcher attach {self.id}")
+            console.notice(f"detached; the job goes on. Again: launcher attach {self.id}", after_ctrl_c=True)
             raise
 
     def cancel(self) -> None:

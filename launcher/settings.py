@@ -174,7 +174,7 @@ def _accelerator(chosen: dict[str, Any], places: dict[str, str], problems: list[
     try:
         found = parse(chosen.get("accelerator", "v5litepod-1"))
     except ConfigError as exc:
-        problems += [f"{places['accelerator']}: {problem}" for problem in exc.problems]
+        problems += [f"{places['accelerator']}: {problem.removeprefix('accelerator ')}" for problem in exc.problems]
         return None
     if found.hosts > 1:
         problems.append(

@@ -59,6 +59,7 @@ def submit(
     from launcher import shipping
 
     platform = platform_of(load_profile(settings.profile, cloud_only=settings.cloud_only))
+    progress.notice(headline(platform.profile, settings, function))  # first: locking and packing may take a while
     started = time.monotonic()
     with shipping.pack(
         function,
@@ -101,13 +102,12 @@ def _record(
 
     accelerator = settings.accelerator
     zones = settings.zones or profile.zones
-    name = settings.name or str(getattr(function, "__qualname__", type(function).__name__))
     agent = agent_file()
     return JobRecord(
         job_id=new_job_id(),
         owner=profile.owner,
         platform=profile.platform,
-        name=name,
+        name=_name(settings, function),
         created=time.time(),
         accelerator=accelerator.name,
         chips=accelerator.chips,
@@ -138,15 +138,23 @@ def _record(
     )
 
 
-def headline(record: JobRecord) -> str:
+def _name(settings: Settings, function: Callable[..., Any]) -> str:
+    return settings.name or str(getattr(function, "__qualname__", type(function).__name__))
+
+
+def headline(profile: Profile, settings: Settings, function: Callable[..., Any]) -> str:
     """What a call will run on: chips, hosts, spot or not, zone, list price per hour."""
-    chips = f"{record.chips} chip{'s' if record.chips != 1 else ''}"
-    hosts = f"{record.hosts} host{'s' if record.hosts != 1 else ''}"
-    price = "list price unknown" if record.usd_per_hour is None else f"${record.usd_per_hour:.2f}/h list price"
-    if record.simulated:
+    from launcher.accelerators import hourly_usd
+
+    accelerator, zone = settings.accelerator, (settings.zones or profile.zones)[0]
+    chips = f"{accelerator.chips} chip{'s' if accelerator.chips != 1 else ''}"
+    hosts = f"{accelerator.hosts} host{'s' if accelerator.hosts != 1 else ''}"
+    usd_per_hour = hourly_usd(accelerator, zone, settings.spot)
+    price = "list price unknown" if usd_per_hour is None else f"${usd_per_hour:.2f}/h list price"
+    if profile.simulated:
         price = "SIMULATED, no cost"
-    market = "spot" if record.spot else "on demand"
-    return f"{record.name} on {record.accelerator}: {chips}, {hosts}, {market}, {record.zones[0]}, {price}"
+    market = "spot" if settings.spot else "on demand"
+    return f"{_name(settings, function)} on {accelerator.name}: {chips}, {hosts}, {market}, {zone}, {price}"
 
 
 def _key_name(job_id: str) -> str:

@@ -72,13 +72,15 @@ class Console:
         if line is not None:
             self.notice(line)
 
-    def notice(self, line: str) -> None:
+    def notice(self, line: str, *, after_ctrl_c: bool = False) -> None:
         with self._lock, contextlib.suppress(OSError, ValueError):
             if line == self._told:
                 return
             self._told = line
             # On a terminal both streams share the screen: what the job left unfinished gets its line end.
             end = "" if self._at_line_start or not (self._out.isatty() and self._err.isatty()) else "\n"
+            if after_ctrl_c and not end and self._err.isatty():
+                end = "\r"  # over the ^C that the terminal has just echoed
             self._at_line_start = True
             self._err.write(f"{end}launcher: {clean(line)}\n")
             self._err.flush()

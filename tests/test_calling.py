@@ -1,13 +1,16 @@
-"""Ctrl-C in a call, at the moments that no script can hit from outside."""
+"""How a call ends: what a traceback shows, and Ctrl-C at the moments that no script can hit from outside."""
 
 from __future__ import annotations
 
 import threading
+import traceback
+from unittest.mock import Mock
 
 import pytest
 
 import launcher
 from launcher import calling
+from launcher.errors import ConfigError, RemoteTraceback
 from launcher.job import Job
 from launcher.records.jobs import JobRecord
 from launcher.records.paths import JobPaths
@@ -36,6 +39,31 @@ def interrupted(*_: object, **__: object) -> None:
 @launcher.run
 def f() -> None:
     pass
+
+
+def frames(exc: BaseException) -> list[str]:
+    return [frame.name for frame in traceback.extract_tb(exc.__traceback__)]
+
+
+def test_an_error_of_the_call_shows_the_callers_line_and_no_frame_of_the_launcher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remote = KeyError("theirs")
+    remote.__cause__ = RemoteTraceback("Traceback …")
+    for error in (ConfigError("no"), remote, KeyboardInterrupt()):
+        monkeypatch.setattr(calling, "_record", Mock(side_effect=error))
+        for run in (f, f.submit):
+            with pytest.raises(type(error)) as caught:
+                run()
+            assert caught.value is error
+            assert frames(error) == ["test_an_error_of_the_call_shows_the_callers_line_and_no_frame_of_the_launcher"]
+
+
+def test_a_bug_keeps_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calling, "_record", Mock(side_effect=KeyError("ours")))
+    with pytest.raises(KeyError) as caught:
+        f()
+    assert {"__call__", "call"} <= set(frames(caught.value))
 
 
 def test_while_packing_nothing_was_started(world: Fake, monkeypatch: pytest.MonkeyPatch) -> None:

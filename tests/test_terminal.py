@@ -133,6 +133,14 @@ def test_a_notice_begins_on_a_line_of_its_own_and_is_said_once() -> None:
     assert err.shown() == b"\nlauncher: queued here\n"
 
 
+def test_after_ctrl_c_a_notice_is_written_over_its_echo_on_a_terminal_only() -> None:
+    both, plain = screen(), io.StringIO()
+    Console(out=both, err=both).notice("a", after_ctrl_c=True)
+    Console(out=plain, err=plain).notice("a", after_ctrl_c=True)
+    assert both.shown() == b"\rlauncher: a\n"
+    assert plain.getvalue() == "launcher: a\n"
+
+
 class Gone(io.StringIO):
     def write(self, text: str) -> int:
         raise BrokenPipeError

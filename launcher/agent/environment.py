@@ -55,20 +55,27 @@ class Installer:
         venv = [uv, "venv", "--no-project", "--relocatable", "--python", version, str(temporary)]
         sync = [uv, "pip", "sync", "--require-hashes", "--allow-empty-requirements"]
         try:
-            self._step(f"Python {version} for the job", venv)
+            self._step(
+                f"Python {version} for the job",
+                venv,
+                f"This worker has no Python {version} and could not fetch one. Call from a Python that it has (the "
+                "workers of a simulator have the one that started it: launcher sim stop, then call again), or set "
+                "UV_PYTHON_INSTALL_MIRROR to where it can fetch one from.",
+            )
             self._step("the job's packages", [*sync, "--python", str(temporary / "bin" / "python"), str(lock)])
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _step(self, what: str, argv: list[str]) -> None:
+    def _step(self, what: str, argv: list[str], advice: str = "") -> None:
         with open(self._log, "ab", buffering=0) as log:
             code = processes.run(argv, self._variables, log.fileno(), self._stop)
         if code != 0:
             said = tail(self._log, _TAIL_LINES) or "no message"
             raise AttemptFailed(
                 "SetupError",
-                f"{what} could not be installed on the worker (exit code {code}). The installer said:\n{said}",
+                f"{what} could not be installed on the worker (exit code {code}). The installer said:\n{said}"
+                + (f"\n{advice}" if advice else ""),
             )
 
     def _uv(self, blob: Blob) -> Path:

@@ -24,6 +24,7 @@ from launcher.cli.output import (
     profile_option,
 )
 from launcher.errors import ConfigError, LauncherError, RemoteTraceback
+from launcher.records.jobs import JobStatus
 from launcher.terminal import Console, clean
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def jobs(limit: int, profile: str | None, as_json: bool) -> None:
         return
     now = time.time()
     keys = ("id", "name", "status", "accelerator")
-    rows = [[*(e[key] for key in keys), human_age(now - e["created_s"]), e["node"] or "-"] for e in documents]
+    rows = [[*(e[key] for key in keys), human_age(now - e["created_s"]), _node_in_use(e)] for e in documents]
     print_table(["id", "name", "status", "accelerator", "age", "node"], rows, right=["age"], fold=["name", "node"])
 
 
@@ -104,7 +105,10 @@ def logs(job_id: str, follow: bool, worker: int, profile: str | None, as_json: b
     elif follow:
         job.follow()
     else:
-        Console().log(job.log_bytes(worker), worker)
+        data = job.log_bytes(worker)
+        Console().log(data, worker)
+        if not data:
+            notice(f"job {job.id} has written nothing so far: {job.status()}")
 
 
 @click.command()
@@ -183,6 +187,12 @@ def _document(job: Job[Any]) -> dict[str, Any]:
         "created_s": record.created,
         "owner": record.owner,
     }
+
+
+def _node_in_use(document: dict[str, Any]) -> str:
+    """For the table: the node of a job that has ended is gone."""
+    ended = JobStatus(document["status"]).ended
+    return "-" if ended or not document["node"] else str(document["node"])
 
 
 def _wait(job: Job[Any]) -> None:

@@ -137,4 +137,5 @@ def inject(name: str, node: str | None, zone: str | None, count: int, as_json: b
     elif "nodes" in answer:
         print("\n".join(f"{name}: {struck}" for struck in answer["nodes"]))
     else:
-        print(f"{name}: the next {answer['armed']}")
+        armed = answer["armed"]
+        print(f"{name}: strikes the next {'request' if armed == 1 else f'{armed} requests'}")

@@ -148,12 +148,9 @@ class WorkerStatus:
 
     attempt: int
     worker: int
-    phase: str  # one of PHASES
+    phase: str  # starting, environment, project, running, result, done
     heartbeat: float
     pid: int = 0
     exit_code: int | None = None
     log_bytes: int = 0
     timings_s: dict[str, float] = dataclasses.field(default_factory=dict)  # finished phases, by name
-
-
-PHASES = ("starting", "environment", "project", "running", "result", "done")

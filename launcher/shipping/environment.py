@@ -86,7 +86,7 @@ def _resolved(inputs: Inputs, python: str) -> dict[str, Any]:
             raise PackagingError(
                 f"{inputs.source}: the requirements cannot be locked for Linux x86-64, Python {python}, "
                 f"with {cloudpickle_pin()} for the runner:\n{exc}\nFix them; nothing was started."
-            ) from exc
+            ) from None  # uv's words stand above
     text, notices = checked(cpu, inputs.source)
     return {"cpu": text, "tpu": checked(tpu, inputs.source)[0], "notices": notices}
 

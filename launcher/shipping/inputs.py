@@ -188,4 +188,6 @@ def index_args(inputs: Inputs) -> dict[str, str]:
         found["UV_FIND_LINKS"] = ",".join(dict.fromkeys(web))
     if found:
         found.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+    if mirror := os.environ.get("UV_PYTHON_INSTALL_MIRROR"):  # also file://: a folder of the worker's own
+        found["UV_PYTHON_INSTALL_MIRROR"] = mirror
     return found

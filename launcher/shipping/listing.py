@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from launcher.errors import PackagingError
-from launcher.shipping.ignore import CREDENTIAL, LAUNCHERIGNORE, VERSION_CONTROL
+from launcher.shipping.ignore import CREDENTIAL, LAUNCHERIGNORE
 from launcher.shipping.project import Place, place_of
 from launcher.shipping.walk import Entry, LeftOut, file_entry, files_of, walk
 
@@ -73,14 +73,11 @@ def listing_of(place: Place) -> Listing:
 
 
 def _notices(left_out: list[LeftOut]) -> list[str]:
-    secret = [item.path for item in left_out if item.why in (CREDENTIAL, VERSION_CONTROL)]
+    secret = [item.path for item in left_out if item.why == CREDENTIAL]
     links = [f"{item.path}: {item.why}" for item in left_out if item.why.startswith("link ")]
     notices = []
     if secret:
-        notices.append(
-            f"left out: {_named(secret)} ({CREDENTIAL} or {VERSION_CONTROL}; "
-            f"a line `!name` in {LAUNCHERIGNORE} sends it)"
-        )
+        notices.append(f"left out: {_named(secret)} ({CREDENTIAL}; to send one: `!name` in {LAUNCHERIGNORE})")
     if links:
         notices.append(f"left out: {_named(links)}")
     return notices

@@ -58,7 +58,7 @@ def place_of(start: Path) -> Place:
         return Place(root)
     nothing = f"(no {', '.join(MARKERS)} in {folder} or above)"
     if is_file:
-        why = f"{start.name} is sent by itself, its neighbours stay here: no project around it {nothing}"
+        why = f"only {start.name} is sent: no project around it {nothing}"
         return Place(folder, start.name, why)
     return Place(None, why=f"only the function itself is sent: no project here {nothing}")
 

@@ -34,6 +34,22 @@ def test_jobs_lists_the_newest_first_with_status_and_node(world: World, run: Cli
     assert len(plain) == 2 and plain[1].startswith(f"{running.job_id}  second  RUNNING  v5litepod-1")
 
 
+def test_the_table_names_no_node_that_is_gone(world: World, run: Cli) -> None:
+    job = world.job()
+    intent = world.attempt(job)
+    assert intent.node in run("jobs").out
+    world.succeed(job, 1)
+    assert run("jobs").out.splitlines()[1].endswith(" -")
+    assert json.loads(run("jobs", "--json").out)[0]["node"] == intent.node
+
+
+def test_logs_of_a_job_without_output_says_so(world: World, run: Cli) -> None:
+    job = world.job()
+    ran = run("logs", job.job_id)
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == f"launcher: job {job.job_id} has written nothing so far: QUEUED\n"
+
+
 def test_a_name_that_would_move_the_cursor_or_break_the_table_is_defused(world: World, run: Cli) -> None:
     world.job(name="a\x1b[2J\nb")
     lines = run("jobs", "--limit", "1").out.splitlines()

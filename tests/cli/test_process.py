@@ -177,7 +177,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 def test_faults_are_injected_by_name(fresh_simulator: dict[str, str]) -> None:
     env = fresh_simulator
-    assert run("sim", "inject", "stockout", "--count", "2", env=env).stdout == "stockout: the next 2\n"
+    assert run("sim", "inject", "stockout", "--count", "2", env=env).stdout == "stockout: strikes the next 2 requests\n"
     assert "armed: stockout, 2 more\n" in run("sim", "status", env=env).stdout
     wrong = run("sim", "inject", "stockot", env=env)
     assert wrong.returncode == 1 and wrong.stderr.startswith("launcher: error: no fault is called 'stockot'")

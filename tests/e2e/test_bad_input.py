@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.conftest import Ran, User
@@ -102,10 +104,16 @@ def test_a_dependency_that_does_not_resolve_is_refused_before_anything_is_spent(
     refused(ran, "PackagingError", "cloudpickle")
 
 
-@pytest.mark.parametrize("bucket, words", [("no-such-bucket", ("NotFound", "no-such-bucket"))])
-def test_a_bucket_that_is_missing_is_named(user: User, bucket: str, words: tuple[str, ...]) -> None:
-    _profile_with_bucket(user, bucket)
-    refused(user.call(OK, LAUNCHER_PROFILE="other"), *words)
+def test_a_bucket_that_is_missing_is_named(user: User) -> None:
+    _profile_with_bucket(user, "no-such-bucket")
+    refused(user.call(OK, LAUNCHER_PROFILE="other"), "NotFound", "buckets describe gs://no-such-bucket")
+
+
+def test_a_bucket_that_is_forbidden_is_named_with_the_command_that_grants_it(user: User) -> None:
+    (Path(user.env["LAUNCHER_SIM_DIR"]) / "gcs" / "forbidden" / "somebodys-bucket").touch()
+    _profile_with_bucket(user, "somebodys-bucket")
+    fix = "add-iam-policy-binding gs://somebodys-bucket"
+    refused(user.call(OK, LAUNCHER_PROFILE="other"), "PermissionDenied", fix)
 
 
 def _profile_with_bucket(user: User, bucket: str) -> None:

@@ -103,4 +103,4 @@ def test_a_script_without_a_project_goes_alone_and_says_so(user: User) -> None:
     user.write("../alone/neighbour.txt", "stays here")
     ran = user.finish(user.start(str(script)))
     assert ran.value == ["script.py"]
-    assert "script.py is sent by itself, its neighbours stay here" in ran.err
+    assert "only script.py is sent: no project around it" in ran.err

@@ -268,6 +268,14 @@ def test_an_index_with_credentials_stays_out_of_the_lock(
     assert kept and not any(b"s3cret" in data for data in kept)
 
 
+def test_a_mirror_of_pythons_is_passed_on_to_the_workers(
+    locker: Locker, tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "https://mirror.invalid/python")
+    locks = locker.lock(tree({"requirements.txt": "# nothing\n"}))
+    assert locks.index_args["UV_PYTHON_INSTALL_MIRROR"] == "https://mirror.invalid/python"
+
+
 def test_the_python_of_workers() -> None:
     assert check_python() == f"{sys.version_info.major}.{sys.version_info.minor}"
     for version in ((3, 10), (3, 14), (4, 0)):

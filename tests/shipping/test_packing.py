@@ -91,7 +91,7 @@ def test_a_lone_script_goes_without_its_neighbours_and_says_so(person: Person, t
         }
     )
     notices = person.run(root, "job.py")["notices"]
-    assert any(notice.startswith("job.py is sent by itself, its neighbours stay here") for notice in notices)
+    assert any(notice.startswith("only job.py is sent: no project around it") for notice in notices)
     assert person.worker() == ["job.py"]
 
 

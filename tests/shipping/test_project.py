@@ -46,7 +46,7 @@ def test_a_lone_script_is_sent_by_itself_and_says_so(tree: Tree) -> None:
     root = tree({"job.py": "", "neighbour.py": ""})
     place = place_of(root / "job.py")
     assert (place.root, place.lone) == (root, "job.py")
-    assert place.why.startswith("job.py is sent by itself, its neighbours stay here")
+    assert place.why.startswith("only job.py is sent: no project around it")
     assert place_of(root).root is None
 
 
