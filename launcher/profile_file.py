@@ -24,6 +24,8 @@ _PATTERNS = {
     "bucket": (_BUCKET, "a bucket's name without gs://"),
     "control_bucket": (f"({_BUCKET})?", "a bucket's name without gs://"),
     "connect": (r"external|internal|iap", "'external', 'internal' or 'iap'"),
+    # What ssh_proxy.arguments replaces: found out only once a node exists, a wrong one would cost money.
+    "proxy_command": (r"([^%{]|%[hpn%])*", "a command with %h (host), %p (port), %n (instance name) and %% only"),
     "credentials": (r"default|anonymous", "'default' or 'anonymous'"),
     "owner": (f"({OWNER.pattern})?", "up to 31 of a-z, 0-9 and '-'"),
     "tpu_endpoint": (r"https?://[^/\s?#]+/?", "a URL without a path, such as https://tpu.googleapis.com"),

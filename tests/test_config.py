@@ -108,6 +108,11 @@ class TestProfiles:
         assert read_profile("work") == proxied
         assert load_profile("work") == proxied
 
+    @pytest.mark.parametrize("command", ["relay {host} {port}", "relay %h %x", "relay %"])
+    def test_a_proxy_command_with_unknown_parts_is_refused_before_anything_exists(self, command: str) -> None:
+        with pytest.raises(ConfigError, match=r"proxy_command.*%h \(host\), %p \(port\)"):
+            save_profile(dataclasses.replace(WORK, proxy_command=command))
+
     def test_the_first_one_is_the_default_until_another_is_chosen(self) -> None:
         save_profile(WORK)
         save_profile(dataclasses.replace(WORK, name="other"))

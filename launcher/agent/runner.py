@@ -83,11 +83,12 @@ def _only_in(pid: int, exc: BaseException | None = None) -> None:
 
 
 def _exited(code: Any) -> dict[str, Any]:
-    if not isinstance(code, int):
-        print(code, file=sys.stderr)  # as Python itself does
-        code = 1
-    code = int(code)  # True is 1
-    return {"kind": "JobError", "message": f"the function called sys.exit({code})", "exit_code": code}
+    if isinstance(code, int):
+        code = int(code)  # True is 1
+        return {"kind": "JobError", "message": f"the function called sys.exit({code})", "exit_code": code}
+    print(code, file=sys.stderr)  # as Python itself does
+    words = exceptions.shortened(f"the function called sys.exit: {code}")
+    return {"kind": "JobError", "message": words, "exit_code": 1}
 
 
 def _failed(exc: BaseException, task: SimpleNamespace) -> tuple[bool, dict[str, Any]]:

@@ -55,6 +55,7 @@ class Attempt:
             owner=self.spec.job.owner,
             cancel=self.cancel,
             timeout_s=timeout_s,
+            tell=self.progress.notice,
         )
 
     def run(self, lease_token: str) -> Outcome:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from launcher import keys
 from launcher.cloud.seams import Endpoint, GuestAttributes, Node, Target, Transport
 from launcher.errors import ConnectError, Unavailable
 from launcher.fleet.platform import Platform, Poll
 
+_TELL_AFTER_S = 10.0  # a booting worker refuses for a while; what lasts longer is worth a line
 CONNECT_TIMEOUT_S = 300.0  # sshd, guest agent and key propagation of a fresh node take up to two minutes
 
 
@@ -47,8 +48,10 @@ def connect(
     owner: str,
     cancel: threading.Event | None = None,
     timeout_s: float = CONNECT_TIMEOUT_S,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Transport:
-    """An open transport to one worker. Retries what a booting worker answers until `timeout_s`; ConnectError."""
+    """An open transport to one worker. Retries what a booting worker answers until `timeout_s`, telling the reason
+    once it has lasted _TELL_AFTER_S; ConnectError."""
     profile = platform.profile
     proxy = profile.proxy_command
     if profile.connect == "iap" and not proxy:
@@ -66,12 +69,18 @@ def connect(
         label=f"worker {worker} of {node.name}",
     )
     poll = Poll(platform.clock, timeout_s=timeout_s, cancel=cancel)
+    started = platform.clock.monotonic()
+    told = ""
     while True:
         try:
             return platform.connector.connect(target)
         except ConnectError as exc:
             if not exc.transient or poll.expired:
                 raise
+            reason = str(exc).partition("\n")[0]
+            if reason != told and platform.clock.monotonic() - started >= _TELL_AFTER_S:
+                tell(f"not connected yet, trying for {timeout_s:g} s: {reason}")
+                told = reason
         poll.pause()
 
 

@@ -66,6 +66,11 @@ def start(
     arguments = serve_arguments(place.path, port, delays_s or {}, idle_exit_s)
     with _changing(place):
         if (running := status(place.path)) is not None:
+            if port and not running["tpu"].endswith(f":{port}"):
+                raise SimulatorError(
+                    f"a simulator serves at {running['tpu']} already, not on port {port}; "
+                    "stop it first: launcher sim stop"
+                )
             return Started(running, was_running=True)
         return Started(_start_server(place, arguments), was_running=False)
 

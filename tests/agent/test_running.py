@@ -74,6 +74,7 @@ def test_exit_codes_are_errors_with_that_code(worker: Worker) -> None:
     attempt = worker.call(sys.exit, "no data")
     error = attempt.report().error
     assert error is not None and error.exit_code == 1 and attempt.log == b"no data\n"
+    assert error.message == "the function called sys.exit: no data"
 
 
 def test_a_signal_is_named(worker: Worker) -> None:

@@ -99,6 +99,7 @@ def user(simulator: dict[str, str], tmp_path: Path) -> Iterator[User]:
 def assert_nothing_left(env: dict[str, str]) -> None:
     """No node, no queued resource, no process of a worker and no driver. Deletions may still be under way."""
     assert wait_until(lambda: not _status(env)["workers"]), _status(env)
+    assert wait_until(lambda: not _status(env)["queued_resources"]), _status(env)
     assert wait_until(lambda: not _nodes(env)), _nodes(env)
     assert wait_until(lambda: not processes_naming("launcher.driver", env["LAUNCHER_SIM_DIR"]))
     homes = str(Path(env["LAUNCHER_SIM_DIR"]) / "workers")

@@ -102,9 +102,11 @@ def test_folder_that_others_can_read_and_that_holds_other_files_is_refused(tmp_p
 
 def test_second_start_reports_the_one_that_runs(folder: Path) -> None:
     first = control.start(folder)
-    second = control.start(folder, port=1)
+    second = control.start(folder)
     assert (first.was_running, second.was_running) == (False, True)
     assert second.status["pid"] == first.status["pid"] and second.status["tpu"] == first.status["tpu"]
+    with pytest.raises(control.SimulatorError, match=r"already, not on port 1; stop it first"):
+        control.start(folder, port=1)
 
 
 def test_starts_at_the_same_moment_make_one_simulator(folder: Path) -> None:
