@@ -206,9 +206,7 @@ BELONGS_TO_ONE_MACHINE = re.compile(
         [
             "pypi" + r"\.(org|python\.org)",
             "python" + r"hosted\.org",
-            "/opt/" + "wheels",
-            "/root/" + r"\.",
-            "/work/" + r"(main|shared|\.)",
+            *(re.escape(f"{folder}/") for folder in {ROOT, Path.home()} - {Path("/")}),
             r"/home/" + r"(?!user|me|you|\{|\$|<)\w+/",
             r"/Users/" + r"(?!user|me|you|\{|\$|<)\w+/",
         ]
