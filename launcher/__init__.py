@@ -14,6 +14,7 @@ from launcher.errors import CloudError as CloudError
 from launcher.errors import ConfigError as ConfigError
 from launcher.errors import Conflict as Conflict
 from launcher.errors import ConnectError as ConnectError
+from launcher.errors import FleetFrozen as FleetFrozen
 from launcher.errors import InvalidRequest as InvalidRequest
 from launcher.errors import JobError as JobError
 from launcher.errors import LauncherError as LauncherError

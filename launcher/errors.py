@@ -12,6 +12,7 @@ LauncherError
 │   ├── OutOfCapacity      8 without a quota: no hardware in the zone now
 │   ├── Conflict           409/412: somebody else wrote first
 │   └── Unavailable        5xx, timeouts, dropped connections, after retries
+├── FleetFrozen            the budget guard stopped everything new
 ├── ConnectError           a worker cannot be reached or is not the one it should be
 ├── SetupError             the worker's Python environment could not be built
 └── JobError               the job ended without a value
@@ -79,6 +80,10 @@ class Conflict(CloudError):
 
 class Unavailable(CloudError):
     """The service could not be reached or kept failing (5xx, 429 without a quota, dropped connections)."""
+
+
+class FleetFrozen(LauncherError):
+    """The platform's budget is used up: nothing new is started until an operator says `launcher unfreeze`."""
 
 
 class ConnectError(LauncherError):

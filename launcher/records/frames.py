@@ -16,6 +16,7 @@ PHASE = b"P"  # body: WorkerStatus as JSON, at each phase change
 HEARTBEAT = b"H"  # body: empty, each HEARTBEAT_S while nothing else is sent
 OUTCOME = b"O"  # body: Outcome as JSON; the last frame of an ended attempt
 ERROR = b"E"  # body: text: the agent itself cannot go on (no such attempt, busy, bad spec)
+RELEASED = b"R"  # body: text: the session does not hold the lease (any more); nothing runs
 HEARTBEAT_S = 5.0
 
 _HEADER = struct.Struct(">cQI")
@@ -55,7 +56,7 @@ class Decoder:
             self._started = True
         while len(self._buffer) >= _HEADER.size:
             kind, offset, length = _HEADER.unpack_from(self._buffer)
-            if kind not in (LOG, PHASE, HEARTBEAT, OUTCOME, ERROR) or length > MAX_BODY:
+            if kind not in (LOG, PHASE, HEARTBEAT, OUTCOME, ERROR, RELEASED) or length > MAX_BODY:
                 raise ValueError(f"not a frame: kind {kind!r}, length {length}")
             end = _HEADER.size + length
             if len(self._buffer) < end:

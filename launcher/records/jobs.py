@@ -57,6 +57,10 @@ class JobRecord:
     lock_tpu: Blob
     archive: Blob | None = None
     spot: bool = False
+    spot_fallback: bool = False  # on demand where no zone has spot capacity
+    reservation: str = ""
+    node: str = ""  # an existing node, by name, instead of one of the fleet's
+    keep_warm_s: float = 0.0  # how long its node may stay after it; 0 deletes the node at once
     cwd: str = "."  # the client's current folder, relative to the project's root
     import_paths: tuple[str, ...] = ()  # folders inside the root that were on the client's sys.path
     client_root: str = ""  # where the project is on the client: tracebacks show files there
@@ -75,7 +79,11 @@ class JobRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Intent:
-    """attempts/<n>/intent.json: written before any cloud call, so that anyone can replay or undo it."""
+    """attempts/<n>/intent.json: written before any cloud call, so that anyone can replay or undo it.
+
+    One for each node that the attempt tries to get; the last is the one that it runs on. `made`: the node is made
+    for this attempt, under the id that belongs to it; else it was there before.
+    """
 
     job_id: str
     attempt: int
@@ -84,6 +92,10 @@ class Intent:
     node: str
     why: str  # "first attempt"
     created: float
+    number: int = 1  # counted from 1 within the attempt
+    holder: str = ""  # of the lease, for this attempt
+    made: bool = True
+    spot: bool = False
     token: str = dataclasses.field(default_factory=new_token)
 
 

@@ -5,6 +5,10 @@
 The record is keyed by what can be deleted and guarded by its GCS generation. Expiry is counted by GCS's clock
 alone: the object's `updated` plus `ttl_s`, against the Date of the same answer. One named writer at a time: the
 client until it hands over, then worker 0 of slice 0.
+
+A holder is a client session (or a detached driver's) that runs attempts one after another: while it holds the lease,
+its next attempt writes none. An EXTERNAL node is not the launcher's to delete: its lease is never condemned, and
+one that expired is free again, for its workers have stopped their runner before that.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from launcher.records.swap import Stored
 TTL_S = 300.0
 RENEW_S = 60.0
 STOP_MARGIN_S = 60.0  # a worker stops its runner this long before its lease can have expired
+KEEP_WARM_S = 15 * 60.0
+MAX_LIFETIME_S = 24 * 3600.0
 
 
 class LeaseState(str, enum.Enum):
@@ -34,32 +40,53 @@ class LeaseRefused(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Lease:
-    """leases/<zone>/<id>.json. `holder` is `<job id>/<attempt>`; times are epoch seconds by GCS's clock."""
+    """leases/<zone>/<id>.json. Times are epoch seconds by Google's clocks.
 
-    resource: str  # queued resource id
+    `owner` is whose node it is; `holder` the session that may use it now, "" for nobody; `job` what that session runs,
+    as `<owner>/<job id>/<attempt>`, as of the last write.
+    """
+
+    resource: str  # queued resource id; the node's where it stands alone
     zone: str
     platform: str
     owner: str
     state: LeaseState
     holder: str
     writer: str  # "client" or "worker": who renews it now
+    job: str = ""
     accelerator: str = ""
     spot: bool = False
+    runtime_version: str = ""
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    external: bool = False
     ttl_s: float = TTL_S
+    keep_warm_s: float = KEEP_WARM_S  # how long it may be WARM
+    warm_until: float = 0.0  # a node that was prepared ahead is not idle before
+    max_lifetime_s: float = MAX_LIFETIME_S  # from the API's createTime
+    usd_per_hour: float | None = None  # list price when it was asked for
+    created: float = 0.0  # the API's createTime, once known
+    ready: float = 0.0  # when it was first seen READY
+    busy_s: float = 0.0  # how long jobs have run on it
     deadline: float = 0.0  # DRAINING: when the holder must be gone
     reason: str = ""  # DRAINING and CONDEMNED: why
     host_keys: tuple[dict[str, str], ...] = ()  # per worker, pinned at first contact, before any job ran
+    hostnames: tuple[str, ...] = ()  # per worker: instance names, for proxy commands
     token: str = dataclasses.field(default_factory=new_token)
 
     def _next(self, **changes: object) -> Lease:
         return dataclasses.replace(self, token=new_token(), **changes)  # type: ignore[arg-type]
 
-    def hold(self, holder: str, writer: str) -> Lease:
-        """RESERVED by the same holder, or WARM -> HELD. The holder may also hand over to another writer."""
+    def hold(self, holder: str, writer: str, *, job: str | None = None, expired: bool = False) -> Lease:
+        """RESERVED by the same holder, or WARM -> HELD. The holder may also hand over to another writer.
+
+        `expired`: as read just now. Only an external node's expired lease can be taken.
+        """
         mine = self.state in (LeaseState.RESERVED, LeaseState.HELD) and self.holder == holder
-        if not mine and self.state is not LeaseState.WARM:
+        free = self.state is LeaseState.WARM or (self.external and expired)
+        if not mine and not free:
             raise LeaseRefused(f"{self.resource} is {self.state.value} by {self.holder}, not free for {holder}")
-        return self._next(state=LeaseState.HELD, holder=holder, writer=writer)
+        job = self.job if job is None else job
+        return self._next(state=LeaseState.HELD, holder=holder, writer=writer, job=job, deadline=0.0, reason="")
 
     def renew(self, holder: str) -> Lease:
         """The same lease, written again: its time to live starts anew. DRAINING may be renewed until its deadline."""
@@ -69,15 +96,15 @@ class Lease:
         return self._next()
 
     def release(self, holder: str) -> Lease:
-        """HELD by this holder -> WARM: free for the next attempt."""
+        """HELD by this holder -> WARM: free for the next session."""
         if self.state is not LeaseState.HELD or self.holder != holder:
             raise LeaseRefused(f"{self.resource} is {self.state.value} by {self.holder}, not held by {holder}")
-        return self._next(state=LeaseState.WARM, holder="", writer="")
+        return self._next(state=LeaseState.WARM, holder="", writer="", job="")
 
     def drain(self, deadline: float, reason: str) -> Lease:
         """Any live state -> DRAINING: the holder is told to be gone by `deadline`. A deadline only moves closer."""
         sooner = self.state is LeaseState.DRAINING and deadline < self.deadline
-        if self.state in (LeaseState.DRAINING, LeaseState.CONDEMNED) and not sooner:
+        if self.state is LeaseState.CONDEMNED or (self.state is LeaseState.DRAINING and not sooner):
             raise LeaseRefused(f"{self.resource} is {self.state.value} already: {self.reason}")
         return self._next(state=LeaseState.DRAINING, deadline=deadline, reason=reason)
 
@@ -86,6 +113,8 @@ class Lease:
         uses: WARM, expired, or DRAINING past its deadline. `updated`, `now`: of the answer that was read."""
         if self.state is LeaseState.CONDEMNED:
             raise LeaseRefused(f"{self.resource} is CONDEMNED already: {self.reason}")
+        if self.external:
+            raise LeaseRefused(f"{self.resource} was not made by the launcher, so it is not deleted")
         drained = self.state is LeaseState.DRAINING and now >= self.deadline
         free = self.state is LeaseState.WARM or drained or self.expired(updated, now)
         if by != self.holder and not free:
@@ -99,9 +128,15 @@ class Lease:
     def expired_as(self, stored: Stored) -> bool:
         return self.expired(stored.updated, stored.now)
 
+    def idle_at(self, updated: float) -> float:
+        """When a WARM lease that was written at `updated` has been unused for too long."""
+        return max(updated + self.keep_warm_s, self.warm_until)
 
-def reserve(*, resource: str, zone: str, platform: str, owner: str, holder: str, accelerator: str, spot: bool) -> Lease:
-    """The first state of a lease, created (ifGenerationMatch=0) before its queued resource is."""
+
+def reserve(
+    *, resource: str, zone: str, platform: str, owner: str, holder: str, accelerator: str, spot: bool, **more: object
+) -> Lease:
+    """The first state of a lease, created (ifGenerationMatch=0) before its queued resource is. `more`: its fields."""
     return Lease(
         resource,
         zone,
@@ -112,4 +147,5 @@ def reserve(*, resource: str, zone: str, platform: str, owner: str, holder: str,
         "client",
         accelerator=accelerator,
         spot=spot,
+        **more,  # type: ignore[arg-type]
     )

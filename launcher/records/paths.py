@@ -10,6 +10,7 @@ import time
 OWNER = re.compile(r"[a-z0-9]([a-z0-9-]{0,29}[a-z0-9])?")
 JOB_ID = re.compile(r"\d{8}-\d{9}-[a-z2-7]{6}")
 LEASES = "leases/"  # one folder per zone below it
+FREEZE = "freeze.json"  # in the control bucket
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -25,9 +26,14 @@ def new_token() -> str:
     return secrets.token_hex(8)
 
 
-def queued_resource_id(platform: str, job_id: str, attempt: int) -> str:
-    """The id of one attempt's queued resource; never used again. Its single node is called `<id>-0`."""
-    return f"{platform}-{job_id}-a{attempt}"
+def queued_resource_id(platform: str, job_id: str, attempt: int, number: int = 1) -> str:
+    """The id of the `number`-th queued resource of one attempt; never used again. Its node is called `<id>-0`."""
+    return f"{platform}-{job_id}-a{attempt}" + (f"-{number}" if number > 1 else "")
+
+
+def holder_id(owner: str, host: str, pid: int) -> str:
+    """Who holds leases: one client process, never the same twice."""
+    return f"{owner}@{host}:{pid}-{secrets.token_hex(4)}"
 
 
 def node_id(queued_resource: str) -> str:
@@ -76,8 +82,8 @@ class JobPaths:
     def attempts(self) -> str:
         return self.root + "attempts/"
 
-    def intent(self, attempt: int) -> str:
-        return f"{self.attempts}{attempt}/intent.json"
+    def intent(self, attempt: int, number: int = 1) -> str:
+        return f"{self.attempts}{attempt}/intent{f'-{number}' if number > 1 else ''}.json"
 
     def worker(self, attempt: int, slice_index: int, worker: int) -> str:
         return f"{self.attempts}{attempt}/workers/{slice_index}-{worker}.json"

@@ -22,9 +22,10 @@ class Spec:
     bucket: str
     storage_endpoint: str  # root URL without a version, e.g. https://storage.googleapis.com
     tpu_endpoint: str
-    lease_token: str  # the token of the HELD lease: the agent renews only what it recognises
+    lease_token: str  # the token of the HELD lease to take over; "" where the agent's session holds it already
     key: str = dataclasses.field(repr=False)  # the job's HMAC key, hexadecimal
     secrets: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    holder: str = ""  # of the lease
     worker: int = 0
     num_workers: int = 1
     slice_index: int = 0
