@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import json
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -44,37 +46,51 @@ def _plain(value: Any) -> Any:
 
 
 def _build(cls: type[T], document: dict[str, Any]) -> T:
-    hints = typing.get_type_hints(cls)
     values = {}
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # T is a dataclass by contract
-        if field.name in document:
+    for name, read, required in _fields(typing.cast(Any, cls)):
+        if name in document:
             try:
-                values[field.name] = _coerce(hints[field.name], document[field.name])
+                values[name] = read(document[name])
             except (TypeError, ValueError) as exc:
-                raise ValueError(f"{cls.__name__}.{field.name}: {exc}") from exc
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ValueError(f"{cls.__name__}.{field.name} is missing")
+                raise ValueError(f"{cls.__name__}.{name}: {exc}") from exc
+        elif required:
+            raise ValueError(f"{cls.__name__}.{name} is missing")
     return cls(**values)
 
 
-def _coerce(hint: Any, value: Any) -> Any:
+# Looked up once: a pass over the fleet reads thousands of leases.
+@functools.cache
+def _fields(cls: Any) -> tuple[tuple[str, Callable[[Any], Any], bool], ...]:
+    """Name, reader and whether it must be there, of each field of a dataclass."""
+    hints = typing.get_type_hints(cls)
+    missing = dataclasses.MISSING
+    return tuple(
+        (each.name, _reader(hints[each.name]), each.default is missing and each.default_factory is missing)
+        for each in dataclasses.fields(cls)
+    )
+
+
+def _reader(hint: Any) -> Callable[[Any], Any]:
+    """What makes a value of that type of what JSON has."""
     origin = typing.get_origin(hint)
     arguments = typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return _coerce(next(a for a in arguments if a is not type(None)), value)
+        inner = _reader(next(a for a in arguments if a is not type(None)))
+        optional = type(None) in arguments
+        return lambda value: None if value is None and optional else inner(value)
     if origin is tuple:
-        return tuple(_coerce(arguments[0], item) for item in _expect(list, value))
+        item = _reader(arguments[0])
+        return lambda value: tuple(map(item, _expect(list, value)))
     if origin is dict:
-        return {str(k): _coerce(arguments[1], item) for k, item in _expect(dict, value).items()}
+        item = _reader(arguments[1])
+        return lambda value: {str(key): item(each) for key, each in _expect(dict, value).items()}
     if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(Any, hint), _expect(dict, value))
+        return lambda value: _build(typing.cast(Any, hint), _expect(dict, value))
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return hint(value)
+        return hint
     if hint is float:
-        return float(_expect((int, float), value))
-    return value if hint is Any else _expect(hint, value)
+        return lambda value: float(_expect((int, float), value))
+    return (lambda value: value) if hint is Any else lambda value: _expect(hint, value)
 
 
 def _expect(kind: Any, value: Any) -> Any:

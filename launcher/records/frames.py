@@ -16,7 +16,8 @@ PHASE = b"P"  # body: WorkerStatus as JSON, at each phase change
 HEARTBEAT = b"H"  # body: empty, each HEARTBEAT_S while nothing else is sent
 OUTCOME = b"O"  # body: Outcome as JSON; the last frame of an ended attempt
 ERROR = b"E"  # body: text: the agent itself cannot go on (no such attempt, busy, bad spec)
-RELEASED = b"R"  # body: text: the session does not hold the lease (any more); nothing runs
+# body: text: the session does not hold the lease (any more); nothing runs. offset: how many requests it had read
+RELEASED = b"R"
 HEARTBEAT_S = 5.0
 
 _HEADER = struct.Struct(">cQI")

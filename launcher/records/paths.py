@@ -32,7 +32,7 @@ def queued_resource_id(platform: str, job_id: str, attempt: int, number: int = 1
 
 
 def holder_id(owner: str, host: str, pid: int) -> str:
-    """Who holds leases: one client process, never the same twice."""
+    """Who holds a lease: one session of a client process, never the same twice."""
     return f"{owner}@{host}:{pid}-{secrets.token_hex(4)}"
 
 

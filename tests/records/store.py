@@ -22,6 +22,9 @@ class MemoryStore:
             found = self._objects.get(name)
             return None if found is None else Stored(*found, self.now)
 
+    def time(self) -> float:
+        return self.now
+
     def create(self, name: str, data: bytes) -> int | None:
         return self.replace(name, data, 0)
 
