@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher.cli.output import Group, json_option, notice, print_json, print_table
+from launcher.cli.output import Duration, Group, json_option, notice, print_json, print_table
 
 if TYPE_CHECKING:
     from launcher.sim.control import Status
@@ -91,8 +92,10 @@ def status(ctx: click.Context, as_json: bool) -> None:
 
 def _print_status(found: Status) -> None:
     print(f"simulator serving at {found['tpu']} (pid {found['pid']}), state in {found['state_dir']}")
+    if "time" in found:
+        print(_time_line(found))
     for fault in found.get("faults", ()):
-        print(f"armed: {fault['name']}, {fault['count']} more")
+        print(_fault_line(fault))
     workers = found["workers"]
     if workers:
         rows = [[w["node"].rpartition("/")[2], str(w["worker"]), w["host"], str(w["port"])] for w in workers]
@@ -117,25 +120,80 @@ def env(terraform: bool, as_json: bool) -> None:
         print(f"export {name}={shlex.quote(value)}")
 
 
+def _time_line(found: dict[str, Any]) -> str:
+    moment, ahead = found["time"].partition(".")[0], timedelta(seconds=round(found["ahead_s"]))
+    return f"simulated time: {moment}Z, {ahead} ahead of this machine's"
+
+
+def _fault_line(fault: dict[str, Any]) -> str:
+    """`armed: stockout, 2 more`, `standing: forbidden in us-east5-a`."""
+    where = "".join(f" {word} {fault[key]}" for key, word in (("node", "of"), ("zone", "in")) if fault[key])
+    value = fault["value"]
+    shown = f" {value:g}" if isinstance(value, float) else f" {value}" if value else ""
+    count = fault["count"]
+    return f"{'standing' if count is None else 'armed'}: {fault['name']}{shown}{where}" + (
+        "" if count is None else f", {count} more"
+    )
+
+
 @sim.command()
 @click.argument("name")
 @click.option("--node", metavar="N", help="Only this node.")
 @click.option("--zone", metavar="Z", help="Only in this zone.")
 @click.option("--count", type=click.IntRange(1), default=1, help="How many times (default 1).")
+@click.option("--value", metavar="V", help="What the fault needs: see below.")
+@click.option("--off", is_flag=True, help="Take it back: what still waits, or stands.")
 @json_option
-def inject(name: str, node: str | None, zone: str | None, count: int, as_json: bool) -> None:
+def inject(
+    name: str, node: str | None, zone: str | None, count: int, value: str | None, off: bool, as_json: bool
+) -> None:
     """Let something go wrong.
 
-    NAME: preemption, dropped-connection and changed-host-key strike READY nodes at once; stockout and gcs-503 the
-    next request for a node or to the bucket.
+    \b
+    At once, to nodes that are READY:
+      preemption, dropped-connection, changed-host-key
+      suspended         a queued resource that is ACTIVE or waits (else the next)
+    At the next request for a node, or to the bucket:
+      stockout, gcs-503
+      quota             --value create (refused, default) or failed (accepted first)
+      slow-operation    --value S: takes S seconds (default 600)
+      lost-answer       takes effect unheard; --value tpu or storage
+    From now on, until --off:
+      forbidden, zone-down      --zone Z: 403 or 503 for every TPU call there
+      page-size                 --value N: at most N in a page of a list
+      clock-skew                --value S: workers' clocks are S seconds ahead
+      missing-permission        --value tpu.nodes.create
+      disabled-api              --value tpu.googleapis.com
     """
     from launcher.sim import control
 
-    answer = control.inject(name, node=node, zone=zone, count=count)
+    answer = control.inject(name, node=node, zone=zone, count=count, value=value, off=off)
     if as_json:
         print_json(answer)
     elif "nodes" in answer:
         print("\n".join(f"{name}: {struck}" for struck in answer["nodes"]))
+    elif "cleared" in answer:
+        print(f"{name}: taken back")
+    elif "standing" in answer:
+        print(f"{name}: from now on, until: launcher sim inject {name} --off")
     else:
         armed = answer["armed"]
         print(f"{name}: strikes the next {'request' if armed == 1 else f'{armed} requests'}")
+
+
+@sim.command()
+@click.argument("time", metavar="TIME", type=Duration())
+@json_option
+def advance(time: float, as_json: bool) -> None:
+    """Move its time on by TIME (45s, 30m, 1h30m).
+
+    Delays, queues, tokens, leases and the clocks of its workers follow. Whoever would have woken meanwhile does, in
+    order; jobs themselves run at their own pace.
+    """
+    from launcher.sim import control
+
+    answer = control.advance(time)
+    if as_json:
+        print_json(answer)
+    else:
+        print(_time_line(answer))

@@ -1,4 +1,7 @@
-"""What `launcher sim` does: start, stop, status, env, inject. Returns data or raises SimulatorError; prints nothing."""
+"""What `launcher sim` does: start, stop, status, env, inject, advance.
+
+Returns data or raises SimulatorError; prints nothing.
+"""
 
 from __future__ import annotations
 
@@ -160,6 +163,8 @@ def env(folder: Path | None = None, *, terraform: bool = False) -> dict[str, str
         "STORAGE_EMULATOR_HOST": where["storage"],
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": where["tpu"] + "/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": where["storage"] + "/storage/v1/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE": where["tpu"] + "/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": where["tpu"] + "/",
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
         "CLOUDSDK_CORE_PROJECT": where["project"],
         "GOOGLE_CLOUD_PROJECT": where["project"],
@@ -181,15 +186,26 @@ def inject(
     node: str | None = None,
     zone: str | None = None,
     count: int = 1,
+    value: str | None = None,
+    off: bool = False,
     folder: Path | None = None,
 ) -> dict[str, Any]:
-    """Let fault `name` happen: at once to READY nodes (`nodes` in the answer), or armed for what comes next.
+    """Let fault `name` happen, or with `off` take it back (`cleared`: how many).
 
-    `node` is an id or a full name. Raises SimulatorError: none serves, no such fault, no such node.
+    At once (`nodes`: what it struck), to what comes next (`armed`: how often), or from now on (`standing`).
+    `node` is an id or a full name. Raises SimulatorError: none serves, no such fault, node, zone or value.
     """
     where = _running(_folder(folder))
-    wanted = {"name": name, "node": node, "zone": zone, "count": count}
+    wanted = {"name": name, "node": node, "zone": zone, "count": count, "value": value, "off": off}
     answer: dict[str, Any] = _request(where, "POST", "/_sim/inject", wanted)
+    return answer
+
+
+def advance(seconds: float, folder: Path | None = None) -> dict[str, Any]:
+    """Move the simulator's time on by `seconds`. `time` and `ahead_s` in the answer: what it is then, and by how much
+    it differs from this machine's. Whoever would have woken meanwhile has been awake. Raises SimulatorError."""
+    where = _running(_folder(folder))
+    answer: dict[str, Any] = _request(where, "POST", "/_sim/advance", {"seconds": seconds}, timeout_s=None)
     return answer
 
 
@@ -231,10 +247,16 @@ def _why_it_ended(place: Folder) -> str:
     return "\n".join([f"the simulator ended before it served; the end of {place.log}:", *lines])
 
 
-def _request(where: Mapping[str, Any], method: str, path: str, body: object = None) -> Any:
+def _request(
+    where: Mapping[str, Any],
+    method: str,
+    path: str,
+    body: object = None,
+    timeout_s: float | None = REQUEST_TIMEOUT_S,
+) -> Any:
     """One request to the simulator. Raises OSError or HTTPException (no answer), SimulatorError (refused)."""
     address = where["tpu"].removeprefix("http://")
-    connection = http.client.HTTPConnection(address, timeout=REQUEST_TIMEOUT_S)
+    connection = http.client.HTTPConnection(address, timeout=timeout_s)
     try:
         connection.request(method, path, body=None if body is None else json.dumps(body))
         response = connection.getresponse()

@@ -85,14 +85,15 @@ def accelerator_settings(spec: WorkerSpec, coordinator_port: int) -> dict[str, s
     return settings
 
 
-def machine_settings(home: Path, tmp: Path, bin_folder: Path, metadata_address: str) -> dict[str, str]:
-    """What any machine with a metadata server sets: folders, search path, locale."""
+def machine_settings(home: Path, tmp: Path, bin_folder: Path, clock: Path, metadata_address: str) -> dict[str, str]:
+    """What any machine with a metadata server sets: folders, search path, locale; and where its time comes from."""
     return {
         "HOME": str(home),
         "SHELL": "/bin/sh",
         "PATH": f"{bin_folder}:/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "TMPDIR": str(tmp),
+        "LAUNCHER_CLOCK": str(clock),
         "GCE_METADATA_HOST": metadata_address,
         "GCE_METADATA_IP": metadata_address,
         "GCE_METADATA_ROOT": metadata_address,
@@ -113,6 +114,10 @@ def write_interpreters(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     base = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     for name in ("python3", f"python3.{sys.version_info.minor}"):
-        script = folder / name
-        script.write_text(f'#!/bin/sh\nexec {shlex.quote(base)} "$@"\n')
-        script.chmod(0o755)
+        write_script(folder / name, f'#!/bin/sh\nexec {shlex.quote(base)} "$@"\n')
+
+
+def write_script(path: Path, text: str) -> None:
+    """A command of a worker."""
+    path.write_text(text)
+    path.chmod(0o755)

@@ -17,6 +17,9 @@ from launcher.sim.http import google_error
 #: (address, port) of one end of a connection.
 End = tuple[str, int]
 
+#: The key of a request's scope with what breaks its connection off.
+HANG_UP = "simulator.hang_up"
+
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _MAPPED = "0000000000000000FFFF0000"  # an IPv4 address in the IPv6 table
 
@@ -70,6 +73,11 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._refused = False
         super().connection_made(transport)
+
+    def on_message_begin(self) -> None:
+        """A request begins: whoever answers it may hang up instead."""
+        super().on_message_begin()
+        self.scope[HANG_UP] = self.transport.abort  # type: ignore[literal-required]  # uvicorn's type lists its own keys
 
     def data_received(self, data: bytes) -> None:
         """Drop what a refused peer sends."""

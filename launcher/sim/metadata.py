@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import secrets
 import socket
 from collections.abc import Callable, Mapping
 
@@ -15,13 +14,16 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from launcher.sim.clock import Clock
 from launcher.sim.metadata_tree import Metadata, Node
+from launcher.sim.timed import new_token
 
 #: (address, port) of the client's end and of ours -> whether that client may talk to us (guard.py).
 PeerAllowed = Callable[[tuple[str, int], tuple[str, int]], bool]
 #: Guest attributes hold at most this much a value on Compute Engine.
 MAX_ATTRIBUTE_BYTES = 256 * 1024
 TOKEN_LIFETIME_S = 3599
+_TOKEN_RENEWED_S = 300  # a token with less left is replaced
 
 _PREFIX = "computeMetadata/v1"
 #: JSON answers spell these names in camel case; names below `attributes` are the users' own and stay.
@@ -38,8 +40,11 @@ _VERBATIM = frozenset({"attributes", "guest-attributes"})
 class MetadataServer:
     """Serves one worker's Metadata over HTTP."""
 
-    def __init__(self, metadata: Metadata, peer_allowed: PeerAllowed) -> None:
+    def __init__(self, metadata: Metadata, peer_allowed: PeerAllowed, clock: Clock) -> None:
         self._metadata = metadata
+        self._clock = clock
+        self._token = ""
+        self._token_ends = 0.0
         self._peer_allowed = peer_allowed
         self._state = ServerState()
         self._server: asyncio.Server | None = None
@@ -49,7 +54,15 @@ class MetadataServer:
         """Serve on `listening`."""
         # uvicorn.Server would poll ten times a second for each worker and take the process's signal handlers,
         # so only its protocol is used.
-        config = uvicorn.Config(self, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False)
+        config = uvicorn.Config(
+            self,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            date_header=False,
+        )
         config.load()
         self._server = await asyncio.get_running_loop().create_server(
             lambda: config.http_protocol_class(config=config, server_state=self._state, app_state={}),  # type: ignore[call-arg]
@@ -72,6 +85,7 @@ class MetadataServer:
         response = self._refusal(request) or await self._answer(request)
         response.headers["Metadata-Flavor"] = "Google"
         response.headers["Server"] = "Metadata Server for VM"
+        response.headers["Date"] = self._clock.date()
         await response(scope, receive, send)
 
     def _refusal(self, request: Request) -> Response | None:
@@ -100,8 +114,18 @@ class MetadataServer:
         if request.method != "GET":
             return Response("Method not allowed.\n", 405)
         if path.startswith("instance/service-accounts/") and path.endswith("/token"):
-            return _token() if self._metadata.find(path.removesuffix("/token")) is not None else _missing()
+            return self._token_answer() if self._metadata.find(path.removesuffix("/token")) is not None else _missing()
         return await self._read(request, path)
+
+    def _token_answer(self) -> Response:
+        """The same token until shortly before its end."""
+        left_s = self._token_ends - self._clock.now()
+        if left_s < _TOKEN_RENEWED_S:
+            left_s = TOKEN_LIFETIME_S
+            self._token_ends = self._clock.now() + left_s
+            self._token = new_token(self._token_ends)
+        answer = {"access_token": self._token, "expires_in": int(left_s), "token_type": "Bearer"}
+        return Response(json.dumps(answer), media_type="application/json")
 
     async def _read(self, request: Request, path: str) -> Response:
         query = request.query_params
@@ -176,15 +200,6 @@ def _etag(value: Node | None) -> str:
 
 def _seconds(text: str | None) -> float | None:
     return float(text) if text and text.isdecimal() else None
-
-
-def _token() -> Response:
-    token = {
-        "access_token": f"simulated-{secrets.token_urlsafe(24)}",
-        "expires_in": TOKEN_LIFETIME_S,
-        "token_type": "Bearer",
-    }
-    return Response(json.dumps(token), media_type="application/json")
 
 
 def _text(body: str) -> Response:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,14 +22,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from launcher.sim import admin, gcs, guard, tpu
+from launcher.sim import admin, gcs, guard, project, tpu
 from launcher.sim.addresses import Addresses
 from launcher.sim.clock import Clock
 from launcher.sim.faults import Faults
 from launcher.sim.folder import Folder, FolderError, FolderInUse
 from launcher.sim.http import google_error
+from launcher.sim.misbehaving import Misbehaving
 from launcher.sim.ports import PortError, listen
 from launcher.sim.state import State
+from launcher.sim.timed import Timed
 from launcher.sim.tpu_lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -86,7 +89,7 @@ class _Simulator:
         self._listener = listener
         self._host: WorkerHost | None = None
         self._host_lock = asyncio.Lock()
-        self._clock = Clock()
+        self._clock = Clock(folder.path / "clock")
         self._faults = Faults()
         self._state = State(folder.path / "state.json")
         addresses = Addresses(self._state)
@@ -96,7 +99,8 @@ class _Simulator:
         self._lifecycle = Lifecycle(self._state, self._clock, self._faults, self._worker_host, options.delays_s)
         self._port: int = listener.getsockname()[1]
         self._url = f"http://127.0.0.1:{self._port}"
-        self._last_request = self._clock.now()
+        self._clock.follow(self._lifecycle.tasks.under_way)
+        self._last_request = time.monotonic()  # really, as long as the simulator lives
         self._server = _Server(self._config(), self._serving)
 
     async def run(self) -> None:
@@ -138,19 +142,22 @@ class _Simulator:
 
     def _config(self) -> uvicorn.Config:
         options = self._options
-        store = gcs.Store(self._folder.path / "gcs")
+        store = gcs.Store(self._folder.path / "gcs", clock_us=lambda: int(self._clock.now() * 1e6))
         for bucket in (options.bucket, options.control_bucket):
             store.create_bucket(bucket, project=options.project, exist_ok=True)
         app = Starlette(
             routes=[
                 *tpu.routes(self._lifecycle, options.project),
-                *admin.routes(self._where(), self._lifecycle, self._faults, self._shut_down),
-                *gcs.routes(store, unavailable=lambda: self._faults.take("gcs-503")),
+                *project.routes(self._faults, options.project),
+                *admin.routes(self._where(), self._lifecycle, self._faults, self._clock, self._shut_down),
+                *gcs.routes(store, unavailable=lambda: self._faults.take("gcs-503") is not None),
             ],
             exception_handlers={HTTPException: _no_such_route},
         )
         return uvicorn.Config(
-            self._counting(guard.Guard(app, self._port)),
+            self._counting(
+                Timed(guard.Guard(Misbehaving(app, self._faults, options.project), self._port), self._clock)
+            ),
             http=guard.GuardedProtocol,
             ws="none",
             lifespan="off",
@@ -158,12 +165,13 @@ class _Simulator:
             access_log=False,
             timeout_graceful_shutdown=_SHUTDOWN_S,
             server_header=False,
+            date_header=False,
         )
 
     def _counting(self, app: ASGIApp) -> ASGIApp:
         async def counted(scope: Scope, receive: Receive, send: Send) -> None:
             if scope.get("path") != admin.STATUS_PATH:
-                self._last_request = self._clock.now()
+                self._last_request = time.monotonic()
             await app(scope, receive, send)
 
         return counted
@@ -178,6 +186,7 @@ class _Simulator:
                     metadata_port=self._metadata_port,
                     environment={"STORAGE_EMULATOR_HOST": self._url},
                     peer_allowed=guard.peer_is_same_user,
+                    clock=self._clock,
                 )
             return self._host
 
@@ -185,10 +194,10 @@ class _Simulator:
         """End the simulator when it is idle for too long, or nobody can find it any more."""
         limit_s = self._options.idle_exit_s
         while True:
-            await self._clock.sleep(_WATCH_S if limit_s is None else min(limit_s / 4, _WATCH_S))
+            await asyncio.sleep(_WATCH_S if limit_s is None else min(limit_s / 4, _WATCH_S))
             if self._state.nodes or self._state.queued_resources:
-                self._last_request = self._clock.now()
-            idle_s = self._clock.now() - self._last_request
+                self._last_request = time.monotonic()
+            idle_s = time.monotonic() - self._last_request
             if (limit_s is not None and idle_s > limit_s) or not self._folder.is_still_ours():
                 self._shut_down()
 

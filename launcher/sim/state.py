@@ -13,10 +13,15 @@ Body = dict[str, Any]
 
 def write_atomically(path: Path, value: object) -> None:
     """Replace `path` with `value` as JSON, mode 0600; a reader sees the old file or the new one."""
+    write_text(path, json.dumps(value, indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """The same for plain text."""
     temporary = path.with_name(path.name + ".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1)
+        file.write(text)
     temporary.replace(path)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Coroutine, Iterable
 from typing import Any
+
+from launcher.sim import clock
 
 _log = logging.getLogger(__name__)
 
@@ -18,9 +21,15 @@ class Tasks:
 
     def start(self, name: str, change: Coroutine[Any, Any, None]) -> None:
         """Run `change` of resource `name`; the caller made sure that none is running."""
-        task = asyncio.get_running_loop().create_task(change, name=name)
+        context = contextvars.Context()  # not the one of the request that began it
+        context.run(clock.change.set, name)
+        task = asyncio.get_running_loop().create_task(change, name=name, context=context)
         self._running[name] = task
         task.add_done_callback(self._ended)
+
+    def under_way(self) -> tuple[str, ...]:
+        """The resources that are changing."""
+        return tuple(self._running)
 
     async def stop(self, name: str) -> None:
         """Cancel the change of `name`, if one runs, and wait until it has ended."""

@@ -120,6 +120,9 @@ class _Service:
         checked = checked_node(node, request.path_params["location"])
         if name in self._state.nodes:
             raise tpu_names.already_exists(name)
+        scheduling = checked.get("schedulingConfig", {})
+        spot = scheduling.get("spot", False) or scheduling.get("preemptible", False)
+        self._lifecycle.check_quota(name, checked, spot=spot)
         return json_answer(self._lifecycle.create_node(name, checked, request_id))
 
     async def update_node(self, request: Request) -> Response:
@@ -176,6 +179,8 @@ class _Service:
             tpu_names.check_node_id(tpu_names.short(node))
             if node in self._state.nodes:
                 raise tpu_names.already_exists(node)
+            wanted = checked_node(checked["tpu"]["nodeSpec"][0]["node"], request.path_params["location"])
+            self._lifecycle.check_quota(node, wanted, spot="spot" in checked)
         return json_answer(self._lifecycle.create_queued_resource(name, checked, request_id))
 
     async def delete_queued_resource(self, request: Request) -> Response:

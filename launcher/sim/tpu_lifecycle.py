@@ -7,16 +7,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from launcher.sim import tpu_names, tpu_operations
+from launcher.sim import quotas, tpu_names, tpu_operations
 from launcher.sim.addresses import Addresses
 from launcher.sim.clock import Clock
 from launcher.sim.faults import Faults, matches
+from launcher.sim.http import GoogleError
 from launcher.sim.state import Body, State
 from launcher.sim.tasks import Tasks
 from launcher.sim.tpu_nodes import Nodes
 from launcher.sim.tpu_operations import NODE_TYPE, Operations
 from launcher.sim.tpu_phases import DEFAULT_DELAYS_S
 from launcher.sim.tpu_queue import Queue, no_more_capacity
+from launcher.sim.tpu_requests import node_names
 
 if TYPE_CHECKING:
     from launcher.sim.workers import Worker, WorkerHost
@@ -25,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 #: States in which Google deletes a queued resource that still has nodes without `force`.
 _DELETABLE = frozenset({"ACCEPTED", "FAILED", "SUSPENDED"})
+_SUSPENDABLE = frozenset({"ACCEPTED", "WAITING_FOR_RESOURCES", "ACTIVE"})
 
 
 class Lifecycle:
@@ -43,7 +46,7 @@ class Lifecycle:
         self.tasks = Tasks()
         self._faults = faults
         merged_s = {**DEFAULT_DELAYS_S, **delays_s}
-        self.nodes = Nodes(state, clock, Addresses(state), host, merged_s)
+        self.nodes = Nodes(state, clock, Addresses(state), host, merged_s, self._skew_of)
         self.queue = Queue(state, clock, faults, self.operations, self.nodes, merged_s)
 
     def create_node(self, name: str, node: Body, request_id: str = "") -> Body:
@@ -109,8 +112,25 @@ class Lifecycle:
         self.tasks.start(name, self.queue.drive(name))
         return operation
 
+    def check_quota(self, node: str, body: Body, *, spot: bool) -> None:
+        """Refuse a new node (full name, checked body) where a `quota` fault waits for it."""
+        zone = tpu_names.zone_of(node)
+        if self._faults.take("quota", node=node, zone=zone, value="create"):
+            raise GoogleError(429, quotas.exhausted(body["acceleratorType"], zone, spot=spot))
+
+    def set_clocks(self) -> None:
+        """Let the clocks of all workers be as wrong as the `clock-skew` faults say now."""
+        for name in self.nodes.workers:
+            for worker in self.workers_of(name):
+                worker.clock.skew(self._skew_of(name))
+
     async def strike(self, fault: str, *, node: str | None, zone: str | None, count: int) -> list[str]:
-        """Let an immediate fault happen to the first `count` READY nodes that match. Returns their names."""
+        """Let a fault happen at once to the first `count` that match: READY nodes, or queued resources to suspend.
+
+        Returns their names.
+        """
+        if fault == "suspended":
+            return await self._strike_queue(node, zone, count)
         struck = [
             name
             for name, body in self.state.nodes.items()
@@ -124,6 +144,19 @@ class Lifecycle:
                     await worker.drop_connections()
                 elif fault == "changed-host-key":
                     await worker.change_host_key()
+        return struck
+
+    async def _strike_queue(self, node: str | None, zone: str | None, count: int) -> list[str]:
+        struck = [
+            name
+            for name, body in self.state.queued_resources.items()
+            if self.queue.state_of(name) in _SUSPENDABLE
+            and zone in (None, tpu_names.zone_of(name))
+            and any(matches(node, each) for each in (name, *node_names(body, name)))
+        ][:count]
+        for name in struck:
+            await self.tasks.stop(name)
+            self._suspend(name, initiator="SERVICE")
         return struck
 
     def workers_of(self, name: str) -> list[Worker]:
@@ -159,6 +192,7 @@ class Lifecycle:
             if self._faults.take("stockout", node=name, zone=zone):
                 status = tpu_operations.status(tpu_operations.RESOURCE_EXHAUSTED, no_more_capacity(zone))
             else:
+                await self.queue.dawdle(name, zone)
                 await self.nodes.bring_up(name)
                 self.operations.finish("create", name, response=self._as_response(name))
                 return
@@ -181,6 +215,10 @@ class Lifecycle:
         await self.nodes.preempt(name)
         if owner in self.state.queued_resources and self.queue.state_of(owner) == "ACTIVE":
             self._suspend(owner, initiator="SERVICE")
+
+    def _skew_of(self, name: str) -> float:
+        fault = self._faults.find("clock-skew", node=name, zone=tpu_names.zone_of(name))
+        return 0.0 if fault is None else fault.seconds
 
     def _suspend(self, name: str, *, initiator: str) -> None:
         self.queue.set_state(name, "SUSPENDING", initiator=initiator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from launcher.sim import catalog, tpu_names
@@ -30,12 +31,15 @@ class Nodes:
         addresses: Addresses,
         host: Callable[[], Awaitable[WorkerHost]],
         delays_s: Mapping[str, float],
+        skew_of: Callable[[str], float],
     ) -> None:
+        """`skew_of`: how wrong the clocks of a node's workers are, by its full name."""
         self._state = state
         self._clock = clock
         self._addresses = addresses
         self._host = host
         self._delays_s = delays_s
+        self._skew_of = skew_of
         #: Live workers of each node, by worker number.
         self.workers: dict[str, dict[int, Worker]] = {}
 
@@ -85,7 +89,9 @@ class Nodes:
         async def boot_one(spec: WorkerSpec) -> None:
             booted[spec.worker] = await host.boot(spec, first=first)
 
-        await together(boot_one(spec) for spec in worker_specs(self._state.nodes[name]))
+        wrong_s = self._skew_of(name)
+        specs = [replace(spec, wrong_s=wrong_s) for spec in worker_specs(self._state.nodes[name])]
+        await together(map(boot_one, specs))
         self._state.nodes[name]["health"] = "HEALTHY"
 
     async def take_down(self, name: str) -> None:

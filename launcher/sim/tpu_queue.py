@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from launcher.sim import tpu_names, tpu_operations
+from launcher.sim import quotas, tpu_names, tpu_operations
 from launcher.sim.clock import Clock, timestamp
 from launcher.sim.faults import Faults
 from launcher.sim.state import Body, State
@@ -114,8 +114,15 @@ class Queue:
         wanted = node_names(self._state.queued_resources[name], name)
         if self._faults.take("stockout", node=wanted[0], zone=zone):
             self._fail(name, tpu_operations.RESOURCE_EXHAUSTED, no_more_capacity(zone))
-            return
-        self.set_state(name, "PROVISIONING")
+        elif self._faults.take("quota", node=wanted[0], zone=zone, value="failed"):
+            body = self._state.queued_resources[name]
+            node = checked_node(body["tpu"]["nodeSpec"][0]["node"], zone)
+            words = quotas.exhausted(node["acceleratorType"], zone, spot="spot" in body)
+            self._fail(name, tpu_operations.RESOURCE_EXHAUSTED, words)
+        elif self._faults.take("suspended", zone=zone):
+            self.set_state(name, "SUSPENDING")
+        else:
+            self.set_state(name, "PROVISIONING")
 
     async def _provision(self, name: str) -> None:
         body = self._state.queued_resources[name]
@@ -128,6 +135,7 @@ class Queue:
             if each not in self._state.nodes:
                 self._nodes.add(each, node, queued_resource=name, multislice="multisliceParams" in spec)
         try:
+            await self.dawdle(wanted[0], tpu_names.zone_of(name))
             coming = [each for each in wanted if self._state.nodes[each]["state"] == "CREATING"]
             await together(self._nodes.bring_up(each) for each in coming)
         except Exception as error:  # whatever it was, who waits for this must not wait for ever
@@ -136,6 +144,11 @@ class Queue:
             self._fail(name, tpu_operations.INTERNAL, f"An internal error has occurred: {error}")
             return
         self.set_state(name, "ACTIVE")
+
+    async def dawdle(self, node: str, zone: str) -> None:
+        """Take as long as a `slow-operation` fault says that the coming of this node takes."""
+        if (slow := self._faults.take("slow-operation", node=node, zone=zone)) is not None:
+            await self._clock.sleep(slow.seconds)
 
     async def _suspend(self, name: str) -> None:
         initiator = self._state.queued_resources[name]["state"]["stateInitiator"]

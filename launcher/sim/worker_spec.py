@@ -19,6 +19,7 @@ class WorkerSpec:
     project: str
     metadata: dict[str, str]  #: the node's: `ssh-keys`, `startup-script` and others
     chips: int  #: of this host
+    wrong_s: float = 0.0  #: how much its time of day is ahead of what it should be
 
     @property
     def node_id(self) -> str:

@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from launcher.sim import environment as settings
+from launcher.sim.clock import Clock
 from launcher.sim.metadata import MetadataServer, PeerAllowed
 from launcher.sim.metadata_tree import Metadata, instance_name
 from launcher.sim.processes import ProcessTree, kill_marked
 from launcher.sim.ssh import SSHServer, new_host_key, public_half
 from launcher.sim.ssh_relay import SHELL, Guest
+from launcher.sim.worker_clock import WorkerClock, write_commands
 from launcher.sim.worker_spec import WorkerSpec
 
 __all__ = ["Worker", "WorkerHost", "WorkerSpec"]
@@ -36,6 +38,7 @@ class _Files:
         self.home = folder / "home"
         self.tmp = folder / "tmp"
         self.bin = folder / "bin"
+        self.clock = folder / "clock"
         self.host_key = folder / "ssh_host_ed25519_key"
         self.guest_attributes = folder / "guest-attributes.json"
         self.startup_script = folder / "startup-script"
@@ -46,6 +49,7 @@ class _Files:
         for folder in (self.folder, self.home, self.tmp):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.write_interpreters(self.bin)
+        write_commands(self.bin)
         if not self.host_key.exists():
             self.write_host_key(new_host_key())
         if self.guest_attributes.exists():
@@ -77,15 +81,18 @@ class Worker:
         tree: ProcessTree,
         metadata: Metadata,
         peer_allowed: PeerAllowed,
+        clock: Clock,
     ) -> None:
         self.spec = spec
+        self.clock = WorkerClock(files.clock, spec.wrong_s)
+        self._time = clock
         self._files = files
         self._tree = tree
         self._metadata = metadata
         self._environment: dict[str, str] = {}
         guest = Guest(tree, files.home, self.environment)
         self._ssh = SSHServer(guest, lambda: metadata.attributes, peer_allowed)
-        self._metadata_server = MetadataServer(metadata, peer_allowed)
+        self._metadata_server = MetadataServer(metadata, peer_allowed, clock)
 
     @property
     def folder(self) -> Path:
@@ -125,13 +132,16 @@ class Worker:
         await self._ssh.close()
         await self._metadata_server.close()
         await self._tree.kill()
+        self._time.detach(self.clock)
 
     async def start(self, ssh: socket.socket, http: socket.socket, environment: Mapping[str, str]) -> None:
         """Serve on these listening sockets and run the startup script. Called once, by WorkerHost.boot."""
         self._environment = dict(environment)
+        script = self._metadata.attributes.get("startup-script")
+        self._time.attach(self.clock, sleeps=bool(script))
         await self._metadata_server.start(http)
         await self._ssh.start(ssh, self._files.host_key.read_bytes())
-        if script := self._metadata.attributes.get("startup-script"):
+        if script:
             await self._run_startup_script(script)
 
     async def _run_startup_script(self, script: str) -> None:
@@ -161,6 +171,7 @@ class WorkerHost:
         metadata_port: int,
         environment: dict[str, str],
         peer_allowed: Callable[[tuple[str, int], tuple[str, int]], bool],
+        clock: Clock,
     ) -> None:
         """`environment` is set for every command; `peer_allowed(client, ours)` decides who may connect.
 
@@ -171,6 +182,7 @@ class WorkerHost:
         self._metadata_port = metadata_port
         self._environment = dict(environment)
         self._peer_allowed = peer_allowed
+        self._clock = clock
         self._workers: dict[Path, Worker] = {}
         self._coordinator_ports: dict[str, int] = {}
         kill_marked(str(self._folder))
@@ -192,7 +204,7 @@ class WorkerHost:
             tree = await ProcessTree.start(str(files.folder))
             undo.push_async_callback(tree.kill)
             metadata = Metadata(spec, spec.metadata, attributes, files.write_guest_attributes)
-            worker = Worker(spec, files, tree, metadata, self._peer_allowed)
+            worker = Worker(spec, files, tree, metadata, self._peer_allowed, self._clock)
             undo.push_async_callback(worker.stop)
             await worker.start(ssh, http, self._settings(spec, files))
             undo.pop_all()
@@ -220,7 +232,7 @@ class WorkerHost:
         metadata_address = f"{spec.address}:{self._metadata_port}"
         return {
             **settings.host_settings(os.environ),
-            **settings.machine_settings(files.home, files.tmp, files.bin, metadata_address),
+            **settings.machine_settings(files.home, files.tmp, files.bin, files.clock, metadata_address),
             **settings.accelerator_settings(spec, self._coordinator_port(spec.node)),
             **self._environment,
         }

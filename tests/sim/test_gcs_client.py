@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from google.api_core.exceptions import Conflict, Forbidden, NotFound, PreconditionFailed
+from google.api_core.exceptions import BadRequest, Conflict, Forbidden, NotFound, PreconditionFailed
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -116,6 +116,39 @@ def test_download_checks_the_hash_it_was_told(gcs: GcsServer) -> None:
     content.write_bytes(b"evil")
     with pytest.raises(DataCorruption):
         blob.download_as_bytes()
+
+
+@pytest.mark.parametrize(
+    "glob, delimiter, found",
+    [
+        ("*.json", "", ["top.json"]),
+        ("**.json", "", ["a/1.json", "a/b/2.json", "top.json"]),
+        ("**/*.json", "", ["a/1.json", "a/b/2.json", "top.json"]),
+        ("a/**/2.json", "", ["a/b/2.json"]),
+        ("a/**/1.json", "", ["a/1.json"]),
+        ("a/*", "", ["a/1.json", "a/x.txt"]),
+        ("a/?.json", "", ["a/1.json"]),
+        ("a?1.json", "", []),
+        ("a[!b]1.json", "", []),
+        ("a/[0-9x].{json,txt}", "", ["a/1.json", "a/x.txt"]),
+        ("a/[!0-9].*", "", ["a/x.txt"]),
+        ("*", "/", ["top.json"]),
+        ("**", "/", ["top.json", "a/"]),
+        ("a\\/1.json", "", ["a/1.json"]),
+        ("top,json", "", []),
+    ],
+)
+def test_list_by_glob(gcs: GcsServer, glob: str, delimiter: str, found: list[str]) -> None:
+    for name in ("a/1.json", "a/b/2.json", "a/x.txt", "top.json"):
+        gcs.bucket().blob(name).upload_from_string(b"")
+    listed = gcs.bucket().list_blobs(match_glob=glob, delimiter=delimiter or None, page_size=1)
+    assert [blob.name for blob in listed] + sorted(listed.prefixes) == found
+
+
+@pytest.mark.parametrize("glob, delimiter", [("{a", ""), ("a}", ""), ("[z-a]", ""), ("*", "-")])
+def test_a_glob_that_google_refuses(gcs: GcsServer, glob: str, delimiter: str) -> None:
+    with pytest.raises(BadRequest):
+        list(gcs.bucket().list_blobs(match_glob=glob, delimiter=delimiter or None))
 
 
 def test_list_with_prefix_delimiter_offsets_and_pages(gcs: GcsServer) -> None:

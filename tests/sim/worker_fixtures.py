@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import asyncssh
 
+from launcher.sim.clock import Clock
 from launcher.sim.workers import Worker, WorkerHost, WorkerSpec
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class Machines:
     network: str
     key: Path
     public_key: str
+    clock: Clock = field(default_factory=Clock)
     allowed: Callable[[Peer, Peer], bool] = field(default=lambda peer, local: True)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -84,6 +86,7 @@ class Machines:
             metadata_port=self.metadata_port,
             environment={"STORAGE_EMULATOR_HOST": "http://127.0.0.1:9"},
             peer_allowed=lambda peer, local: self.allowed(peer, local),
+            clock=self.clock,
         )
 
     def known_hosts(self, worker: Worker, folder: Path) -> Path:

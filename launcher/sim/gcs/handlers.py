@@ -14,6 +14,7 @@ from starlette.routing import Route
 from launcher.sim.gcs import media, uploads
 from launcher.sim.gcs.call import Call
 from launcher.sim.gcs.errors import GcsError, invalid, required
+from launcher.sim.gcs.glob import compiled
 from launcher.sim.gcs.listing import MAX_RESULTS, ListQuery
 from launcher.sim.gcs.model import Preconditions, integer, merged, writable_fields
 from launcher.sim.gcs.resources import bucket_resource, object_resource
@@ -149,8 +150,9 @@ async def _copy(call: Call, source: tuple[str, str], target: tuple[str, str]) ->
 
 
 async def _list_objects(call: Call, bucket: str) -> Response:
-    if "matchGlob" in call.query:
-        raise invalid("The simulator does not know matchGlob; use prefix and delimiter.", parameter="matchGlob")
+    glob = call.query.get("matchGlob")
+    if glob and call.query.get("delimiter", "/") != "/":
+        raise invalid("The delimiter must be / where matchGlob is given.", parameter="delimiter")
     query = ListQuery(
         prefix=call.query.get("prefix", ""),
         delimiter=call.query.get("delimiter", ""),
@@ -159,6 +161,7 @@ async def _list_objects(call: Call, bucket: str) -> Response:
         page_token=call.query.get("pageToken") or None,
         limit=_limit(call),
         include_trailing_delimiter=call.flag("includeTrailingDelimiter"),
+        glob=compiled(glob) if glob else None,
     )
     objects, page = await run_in_threadpool(call.store.list_objects, bucket, query)
     document: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ MAX_RESULTS = 1000
 
 @dataclass(frozen=True)
 class ListQuery:
-    """What to list. `start` is inclusive, `end` exclusive; `limit` counts names and prefixes together."""
+    """What to list. `start` is inclusive, `end` exclusive; `limit` counts names and prefixes together.
+
+    `glob`: only names and prefixes that match.
+    """
 
     prefix: str = ""
     delimiter: str = ""
@@ -24,6 +28,7 @@ class ListQuery:
     page_token: str | None = None
     limit: int = MAX_RESULTS
     include_trailing_delimiter: bool = False
+    glob: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ def list_page(names: Sequence[str], query: ListQuery) -> Page:
         if query.page_token is not None and (name == last or (last_is_prefix and name.startswith(last))):
             continue
         common = _common_prefix(name, query)
+        if query.glob is not None and not query.glob.fullmatch(name if common is None else common):
+            continue
         if common is not None and page.prefixes and page.prefixes[-1] == common:
             if query.include_trailing_delimiter and name == common:
                 page.names.append(name)
