@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from typing import TYPE_CHECKING
 
 from launcher.agent.home import AttemptFolder, Home
+from launcher.agent.link import SupervisorEnd
 from launcher.records.leases import RENEW_S, STOP_MARGIN_S
 from launcher.records.spec import Spec
+
+if TYPE_CHECKING:
+    from launcher.agent.holding import Holding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Timing:
     renew_s: float = RENEW_S
     stop_margin_s: float = STOP_MARGIN_S
     client_grace_s: float = 60.0  # how long a connected client has to delete the node itself
+    session_hold_s: float = 10.0  # how long a session keeps the lease after an attempt
+    hand_over_s: float = 10.0  # for a front that does not take the lease back, as its client does not read
     metadata_patience_s: float = 15.0
 
 
@@ -81,8 +88,19 @@ class Attempt:
     folder: AttemptFolder
     timing: Timing
     stop: StopRequest
+    holding: Holding | None = None  # of the session, whose lease this attempt runs on; None: it takes one over
+    link: SupervisorEnd | None = None  # to the front that started it
 
     @property
     def leads(self) -> bool:
-        """Whether this worker holds the lease, gives the value and writes the outcome."""
-        return self.spec.worker == 0 and self.spec.slice_index == 0
+        return leads(self.spec)
+
+    def ring(self) -> None:
+        """Tells the front that there is something new in the folder."""
+        if self.link is not None:
+            self.link.ring()
+
+
+def leads(spec: Spec) -> bool:
+    """Whether this worker holds the lease, gives the value and writes the outcome."""
+    return spec.worker == 0 and spec.slice_index == 0

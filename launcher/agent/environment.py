@@ -22,8 +22,11 @@ _TAIL_LINES = 30
 class Installer:
     """Builds environments; what the installer says goes to the attempt's setup log."""
 
-    def __init__(self, attempt: Attempt, blobs: Blobs) -> None:
+    def __init__(self, attempt: Attempt, blobs: Blobs, *, chips: bool) -> None:
         self._job = attempt.spec.job
+        self._lock = self._job.lock_tpu if chips else self._job.lock_cpu
+        self._path = folder(attempt.home.environments) / f"{self._lock.sha256}-{self._job.python}"
+        self.python = self._path / "bin" / "python"
         self._home = attempt.home
         self._log = attempt.folder.setup_log
         self._stop = attempt.stop
@@ -37,16 +40,18 @@ class Installer:
             **attempt.spec.index_args,
         }
 
-    def build(self, *, chips: bool) -> Path:
-        """The Python of an environment with what the job's lock names. AttemptFailed (SetupError) where that fails."""
-        lock = self._job.lock_tpu if chips else self._job.lock_cpu
-        path = folder(self._home.environments) / f"{lock.sha256}-{self._job.python}"
-        python = path / "bin" / "python"
-        if not os.access(python, os.X_OK):  # also where the Python that it was made with is gone
-            for stale in (path, *path.parent.glob(path.name + ".tmp-*")):  # of builds that were killed
-                shutil.rmtree(stale, ignore_errors=True)
-            self._install(self._blobs.cached(lock, "dependency lock"), path)
-        return python
+    @property
+    def ready(self) -> bool:
+        """Whether `python` is there; also not where the Python that it was made with is gone."""
+        return os.access(self.python, os.X_OK)
+
+    def build(self) -> None:
+        """Makes `python` an environment with what the job's lock names. AttemptFailed (SetupError) where that fails."""
+        if self.ready:
+            return
+        for stale in (self._path, *self._path.parent.glob(self._path.name + ".tmp-*")):  # of builds that were killed
+            shutil.rmtree(stale, ignore_errors=True)
+        self._install(self._blobs.cached(self._lock, "dependency lock"), self._path)
 
     def _install(self, lock: Path, path: Path) -> None:
         uv = str(self._uv(self._job.uv))

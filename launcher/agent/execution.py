@@ -7,12 +7,12 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 from launcher.agent import processes
 from launcher.agent.control import Attempt
-from launcher.agent.home import write_atomic
 from launcher.agent.log import Log
 from launcher.records import codec
 from launcher.records.context import CONTEXT_VARIABLE
@@ -33,35 +33,63 @@ class Ending:
     exit_code: int | None = None
 
 
-def run(attempt: Attempt, python: Path, log: Log, mark: str, *, chips: bool) -> Ending:
-    """Runs the job, which is unpacked in `folder`, to its end and that of its processes. Without an error or a
-    pickle, it was stopped."""
-    spec, folder, timing, stop = attempt.spec, attempt.folder, attempt.timing, attempt.stop
-    timeout_s = spec.job.timeout_s
-    write_atomic(folder.task, _task(attempt))
-    cwd = folder.project / spec.job.cwd
-    cwd.mkdir(parents=True, exist_ok=True)
-    kills = oom_kills()
-    writer = log.pipe()
-    # -P: neither the current folder nor the archive's place hides anything; the archive itself is importable.
-    argv = [str(python), "-P", sys.argv[0], "run", str(folder.path)]
-    try:
-        child = processes.start(argv, _variables(spec, python, mark, chips=chips), cwd, writer)
-    finally:
-        os.close(writer)
-    ended = processes.wait(child, stop, timeout_s)
-    if not ended and not stop.kind:
-        stop.request("TimedOut", f"the job ran longer than its timeout_s={timeout_s:g} and was stopped")
-    processes.end_all(mark, grace_s=timing.stray_grace_s if ended else timing.grace_s, child=child.pid)
-    log.finish()
-    code = child.wait()
-    if not ended:
-        return Ending(exit_code=code)
-    try:
-        ending = codec.decode(Ending, folder.report.read_bytes())
-    except (FileNotFoundError, ValueError):
-        ending = Ending(error=explain(code, oom_killed=oom_kills() > kills))
-    return dataclasses.replace(ending, exit_code=code)
+class Runner:
+    """The job's process. Its Python may start before payload and project are there: it waits for its task."""
+
+    def __init__(self, attempt: Attempt, log: Log, mark: str, *, chips: bool) -> None:
+        self._attempt = attempt
+        self._log = log
+        self._mark = mark
+        self._chips = chips
+        self._cwd = attempt.folder.project / attempt.spec.job.cwd
+        self._child: subprocess.Popen[bytes] | None = None
+        self._task = -1
+        self.all_ended = False  # whether no process of the job is left
+
+    @property
+    def may_start_early(self) -> bool:
+        """Not where Python itself looks at the project while it starts."""
+        names = {**self._attempt.spec.job.env, **self._attempt.spec.secrets}
+        return self._cwd == self._attempt.folder.project and not any(name.startswith("PYTHON") for name in names)
+
+    def start(self, python: Path) -> subprocess.Popen[bytes]:
+        """By the main thread, with which the process dies."""
+        reader, self._task = os.pipe()
+        writer = self._log.pipe()
+        # -P: neither the current folder nor the archive's place hides anything; the archive itself is importable.
+        argv = [str(python), "-P", sys.argv[0], "run", str(reader)]
+        env = _variables(self._attempt.spec, python, self._mark, chips=self._chips)
+        try:
+            self._child = processes.start(argv, env, self._cwd, writer, keep=(reader,))
+        finally:
+            os.close(writer)
+            os.close(reader)
+        return self._child
+
+    def run(self, python: Path) -> Ending:
+        """Runs the job, which is unpacked in its folder, to its end and that of its processes. Without an error or
+        a pickle, it was stopped."""
+        spec, timing, stop = self._attempt.spec, self._attempt.timing, self._attempt.stop
+        self._cwd.mkdir(parents=True, exist_ok=True)
+        kills = oom_kills()
+        child = self._child or self.start(python)
+        with contextlib.suppress(BrokenPipeError), open(self._task, "wb") as task:  # it has ended: see below
+            task.write(_task(self._attempt))
+        timeout_s = spec.job.timeout_s
+        ended = processes.wait(child, stop, timeout_s)
+        if not ended and not stop.kind:
+            stop.request("TimedOut", f"the job ran longer than its timeout_s={timeout_s:g} and was stopped")
+        grace_s = timing.stray_grace_s if ended else timing.grace_s
+        self.all_ended = processes.end_all(self._mark, grace_s=grace_s, child=child.pid)
+        self._log.finish()
+        code = child.wait()
+        if not ended:
+            return Ending(exit_code=code)
+        try:
+            ending = codec.decode(Ending, self._attempt.folder.report.read_bytes())
+        except (FileNotFoundError, ValueError):
+            ending = Ending(error=explain(code, oom_killed=oom_kills() > kills))
+        return dataclasses.replace(ending, exit_code=code)
 
 
 def _task(attempt: Attempt) -> bytes:

@@ -89,10 +89,10 @@ class AttemptFolder:
         self.events = path / "events"  # one WorkerStatus a line, at each phase change
         self.payload = path / "payload.pkl"
         self.project = path / "project"
-        self.task = path / "task.json"  # what the runner is to do
         self.report = path / "report.json"  # what the runner says of its end
         self.result = path / "result.pkl"
         self.ended = path / "ended"  # exists once no process of the attempt is left
+        self.lease = path / "lease.json"  # a Handover: what the front may take back; written before the two below
         self.outcome = path / "outcome.json"
         self.error = path / "error"  # text: why the agent gave up without an outcome
 

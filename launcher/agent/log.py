@@ -21,11 +21,14 @@ class Log:
     """Copies a pipe, byte for byte, to the log file and, chunk by chunk, to the bucket: the first bytes at once, then
     what there is each `interval_s` (slower in time), or CHUNK_BYTES. Objects are named by their first byte's offset."""
 
-    def __init__(self, path: Path, bucket: Bucket, name: Callable[[int], str], interval_s: float) -> None:
+    def __init__(
+        self, path: Path, bucket: Bucket, name: Callable[[int], str], interval_s: float, ring: Callable[[], None]
+    ) -> None:
         self._path = path
         self._bucket = bucket
         self._name = name
         self._interval_s = interval_s
+        self._ring = ring  # whenever there is more in the file
         self._started = time.monotonic()
         self._sent = 0
         self._closing = False
@@ -50,6 +53,7 @@ class Log:
             while data := pipe.read(65536):
                 file.write(data)
                 self.size += len(data)
+                self._ring()
                 if self.size - self._sent >= CHUNK_BYTES:
                     self._full.set()
                 self._more.set()

@@ -19,10 +19,14 @@ _STEP_S = 0.02  # how often the end of processes that are not children is looked
 _KILL_S = 10.0  # how long SIGKILL may take (a process in the kernel's hands dies when it comes back)
 
 
-def start(argv: Sequence[str], env: Mapping[str, str], cwd: Path, output: int) -> subprocess.Popen[bytes]:
-    """A process in a session and group of its own, without input."""
+def start(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, output: int, keep: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """A process in a session and group of its own, without input. `keep`: descriptors that it has, too."""
     nothing = subprocess.DEVNULL
-    return subprocess.Popen(argv, env=env, cwd=cwd, stdin=nothing, stdout=output, stderr=output, start_new_session=True)
+    return subprocess.Popen(
+        argv, env=env, cwd=cwd, stdin=nothing, stdout=output, stderr=output, start_new_session=True, pass_fds=keep
+    )
 
 
 def wait(child: subprocess.Popen[bytes], stop: StopRequest, timeout_s: float | None = None) -> bool:

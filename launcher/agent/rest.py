@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from email.message import Message
 from typing import BinaryIO, NamedTuple, TypeVar
 
+from launcher.agent import clock
 from launcher.agent.control import AgentError, StopRequest
 
 T = TypeVar("T")
@@ -55,6 +56,17 @@ class Answer(NamedTuple):
 @functools.cache
 def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()  # reads all certificates of the machine: once
+
+
+def prepare(url: str) -> None:
+    """What requests to `url` need and takes long, so that a process forked from this one has it."""
+    if url.startswith("https:"):
+        _tls()
+
+
+def forget_connections() -> None:
+    """In a forked process: the open ones are the parent's."""
+    _local.__dict__.clear()
 
 
 def _connect(scheme: str, host: str, timeout_s: float) -> http.client.HTTPConnection:
@@ -163,10 +175,10 @@ class Metadata:
     def token(self) -> str:
         """An access token. AgentError when no metadata server answers."""
         with self._lock:
-            if time.monotonic() >= self._good_until:
+            if clock.monotonic() >= self._good_until:
                 answer = json.loads(self._get("service-accounts/default/token"))
                 self._token = str(answer["access_token"])
-                self._good_until = time.monotonic() + float(answer["expires_in"]) - 60.0
+                self._good_until = clock.monotonic() + float(answer["expires_in"]) - 60.0
             return self._token
 
     def forget_token(self) -> None:

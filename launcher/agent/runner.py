@@ -24,15 +24,18 @@ _OOM_SCORE = "500"  # out of memory, the kernel takes this process before its su
 _PR_SET_PDEATHSIG = 1
 
 
-def main(folder: str) -> NoReturn:
-    """Runs the task in `folder`/task.json and ends this process, whatever threads the function left behind."""
+def main(pipe: int) -> NoReturn:
+    """Runs the task that comes through `pipe` and ends this process, whatever threads the function left behind."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # a supervisor that is gone cannot end it
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write(_OOM_SCORE)
     faulthandler.enable()
     exceptions.warm_up()
-    with open(os.path.join(folder, "task.json"), "rb") as task_file:
-        task = SimpleNamespace(**json.load(task_file))
+    with open(pipe, "rb") as task_file:
+        data = task_file.read()
+    if not data:  # nothing came of it
+        os._exit(0)
+    task = SimpleNamespace(**json.loads(data))
     if task.client_root:
         exceptions.find_sources(task.project, task.client_root)
     sys.argv[:] = [task.name]

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 
+from launcher.agent import clock
 from launcher.agent.bucket import Bucket
 from launcher.agent.control import AgentError, Attempt
 from launcher.agent.log import Log
@@ -19,6 +20,7 @@ class Phases:
     """Where the attempt is. `bucket` should be impatient: a status that cannot be written is soon outdated."""
 
     def __init__(self, attempt: Attempt, bucket: Bucket, log: Log) -> None:
+        self._attempt = attempt
         spec = self._spec = attempt.spec
         self._events = attempt.folder.events
         self._bucket = bucket
@@ -44,12 +46,15 @@ class Phases:
         self.phase, self._since = phase, now
         with open(self._events, "ab") as file:
             file.write(codec.encode(self._status()) + b"\n")
+        self._attempt.ring()
         if phase == "done":
             self._done.set()
         self._changed.set()
 
     def close(self) -> None:
-        """Returns when `done`, which was entered before, is in the bucket, or could not be written."""
+        """Returns when the last phase is in the bucket, or could not be written."""
+        self._done.set()
+        self._changed.set()
         self._thread.join()
 
     def _status(self) -> WorkerStatus:
@@ -57,7 +62,7 @@ class Phases:
             attempt=self._spec.attempt,
             worker=self._spec.worker,
             phase=self.phase,
-            heartbeat=time.time(),
+            heartbeat=clock.time(),
             pid=os.getpid(),
             exit_code=self.exit_code,
             log_bytes=self._log.size,
@@ -66,10 +71,10 @@ class Phases:
 
     def _run(self) -> None:
         # The first write waits as well: a job that is over by then needs one write, not two in a second.
-        while not self._done.wait(self._timing.spacing_s):
+        while not clock.wait(self._done, self._timing.spacing_s):
             self._changed.clear()
             self._write()
-            self._changed.wait(self._timing.status_s)
+            clock.wait(self._changed, self._timing.status_s)
         self._write()
 
     def _write(self) -> None:

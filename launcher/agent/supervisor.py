@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import secrets
+import sys
 import threading
-import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from launcher.agent import chips, execution, processes, unpack
+from launcher.agent import chips, clock, processes, unpack
 from launcher.agent.bucket import Blobs, Bucket, sha256_of
 from launcher.agent.control import AgentError, Attempt, AttemptFailed, Stopped
+from launcher.agent.custody import UNUSABLE
 from launcher.agent.environment import Installer
-from launcher.agent.execution import Ending
+from launcher.agent.execution import Ending, Runner
+from launcher.agent.holding import Handover
 from launcher.agent.home import write_atomic
 from launcher.agent.lease import LeaseKeeper
 from launcher.agent.log import Log
@@ -23,6 +26,7 @@ from launcher.agent.rest import HttpError, Metadata, Rest, Unreachable
 from launcher.agent.status import Phases
 from launcher.records import codec, signing
 from launcher.records.jobs import ErrorInfo, JobStatus, Outcome, Report
+from launcher.records.leases import LeaseRefused
 from launcher.records.paths import JobPaths
 from launcher.records.swap import create_once
 
@@ -34,8 +38,9 @@ _LEASE_TIMEOUT_S = 15.0  # well below the margin before a lease ends
 class Supervisor:
     """Runs one attempt. To be used once, by the main thread of a process of its own."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, free: Callable[[], None]) -> None:
         self._attempt = attempt
+        self._free = free  # lets the worker's next attempt start
         self._spec, self._folder, self._stop = attempt.spec, attempt.folder, attempt.stop
         self._mark = secrets.token_hex(16)
         self._names = JobPaths(self._spec.job.owner, self._spec.job.job_id)
@@ -43,9 +48,14 @@ class Supervisor:
         self._setup = self._bucket(Rest(self._metadata, _SETUP_PATIENCE_S, stop=self._stop))
         self._brief = self._bucket(Rest(self._metadata, 0.0, _LEASE_TIMEOUT_S))
         self._lasting = self._bucket(Rest(self._metadata, math.inf))  # an outage only delays it
-        self._log = Log(self._folder.log, self._lasting, self._chunk_name, attempt.timing.spacing_s)
+        self._log = Log(self._folder.log, self._lasting, self._chunk_name, attempt.timing.spacing_s, attempt.ring)
         self._phases = Phases(attempt, self._brief, self._log)
         self._keeper = LeaseKeeper(attempt, self._brief)
+        self._devices = chips.devices()
+        self._runner = Runner(attempt, self._log, self._mark, chips=bool(self._devices))
+        self._usable = False  # whether the node is worth keeping
+        self._ran = False  # whether the user's code did
+        self._offered = False  # whether the lease was offered to the front
         self._client_connected = False  # whether a client was there to hear the last word
 
     def _bucket(self, rest: Rest) -> Bucket:
@@ -66,21 +76,45 @@ class Supervisor:
             traceback.print_exc()
             self._tell(self._folder.error, f"the agent failed: {type(exc).__name__}: {exc}".encode())
 
-    def leave(self) -> None:
-        """After `run`, once the worker is free for another attempt: lets the node go."""
-        if self._attempt.leads:
-            self._keeper.leave(self._lasting, client_connected=self._client_connected)
-
     def _tell(self, path: Path, data: bytes) -> None:
-        """The last word to the fronts, each of which ends after it."""
+        """The last word to the fronts. The worker is free by then, for the session's next attempt comes at once."""
+        self._usable = self._ran and path == self._folder.outcome
+        holding, link = self._keeper.close(), self._attempt.link
+        if holding is not None and link is not None and link.alive():
+            write_atomic(self._folder.lease, codec.encode(Handover(holding, self._usable)))
+            self._offered = True
         self._client_connected = self._folder.client_connected()
+        self._free()
         write_atomic(path, data)
+        self._attempt.ring()
+
+    def leave(self) -> None:
+        """After `run`: passes the lease back to the front, or lets the node go."""
+        attempt, timing = self._attempt, self._attempt.timing
+        passed = self._offered and attempt.link is not None and attempt.link.accepted(timing.hand_over_s)
+        self._phases.close()
+        if passed or not attempt.leads:
+            return
+        reason = "the job ended and nobody was connected" if self._usable else UNUSABLE
+        held = self._keeper.lease.holding
+        spared = bool(self._spec.job.node) or (held is not None and held.external)  # no call deletes it
+        warm = spared or (self._usable and self._spec.job.keep_warm_s > 0)
+        if self._client_connected and not (warm or self._keeper.unkeepable):
+            clock.sleep(timing.client_grace_s)
+            reason = "the job ended and its client did not delete the node"
+        try:
+            self._keeper.lease.let_go(self._lasting, reason, warm=warm)
+        except LeaseRefused as exc:
+            print(f"the lease is not let go: {exc}", file=sys.stderr)
+        except (AgentError, HttpError) as exc:
+            # The node's timer and the reaper find it; here only the agent's log can tell.
+            print(f"cannot let {self._spec.queued_resource} go: {exc}", file=sys.stderr)
 
     def _execute(self) -> Ending:
         """From the lease to the end of the last process of the job."""
         self._phases.enter("starting")
         try:
-            with ThreadPoolExecutor(1) as pool:
+            with ThreadPoolExecutor(2) as pool:
                 return self._set_up_and_run(pool)
         except AttemptFailed as exc:
             return Ending(error=ErrorInfo(exc.kind, str(exc)))
@@ -89,26 +123,33 @@ class Supervisor:
         except (HttpError, Unreachable, OSError) as exc:
             return Ending(error=ErrorInfo("SetupError", f"the worker could not be set up: {exc}"))
         finally:
-            gone = processes.end_all(self._mark, grace_s=self._attempt.timing.stray_grace_s)
+            gone = self._runner.all_ended
+            gone = gone or processes.end_all(self._mark, grace_s=self._attempt.timing.stray_grace_s)
             self._folder.ended.write_text("" if gone else "some processes could not be ended")
 
     def _set_up_and_run(self, pool: ThreadPoolExecutor) -> Ending:
-        blobs = Blobs(self._setup, self._spec.job.owner, self._attempt.home)
+        """What needs the network and what needs this machine goes on side by side."""
+        attempt = self._attempt
+        blobs = Blobs(self._setup, self._spec.job.owner, attempt.home)
+        installer = Installer(attempt, blobs, chips=bool(self._devices))
+        self._folder.project.mkdir(mode=0o700)
+        held = pool.submit(self._keeper.begin, self._setup)
         fetched = pool.submit(self._fetch, blobs)
-        if self._attempt.leads:
-            self._keeper.take_over(self._setup)
         threading.Thread(target=self._watch_cancel, name="cancel", daemon=True).start()
-        devices = chips.devices()
-        if devices:
-            chips.free(devices, self._stop)
+        runner = self._runner
+        if installer.ready and runner.may_start_early:
+            runner.start(installer.python)
+        held.result()
+        if self._devices:
+            chips.free(self._devices, self._stop)
         self._phases.enter("environment")
-        installer = Installer(self._attempt, blobs)
-        python = installer.build(chips=bool(devices))
+        installer.build()
         self._phases.enter("project")
         fetched.result()
         self._phases.enter("running")
         self._stop.check()
-        ending = execution.run(self._attempt, python, self._log, self._mark, chips=bool(devices))
+        self._ran = True
+        ending = runner.run(installer.python)
         self._phases.exit_code = ending.exit_code
         return ending
 
@@ -116,7 +157,6 @@ class Supervisor:
         job = self._spec.job
         blobs.fetch(job.payload, "payload (function and arguments)", self._folder.payload)
         if job.archive is None:
-            self._folder.project.mkdir(mode=0o700)
             return
         try:
             unpack.unpack(blobs.cached(job.archive, "project archive"), self._folder.project)
@@ -153,7 +193,6 @@ class Supervisor:
                 data = create_once(bucket, self._names.outcome, data)  # an earlier one stands
         except Unreachable as exc:
             raise AgentError(f"{self._stop.message}; the bucket cannot be reached to record that: {exc}") from exc
-        self._phases.close()
         return data
 
     def _verdict(self, ending: Ending, phase: str, bucket: Bucket) -> tuple[JobStatus, ErrorInfo | None]:
@@ -178,6 +217,6 @@ class Supervisor:
         if ending.pickled and (error is None or error.kind == "exception"):
             sha256, size = sha256_of(result), result.stat().st_size
             bucket.upload_file(self._names.result(spec.attempt), result)
-        report = Report(spec.job.job_id, spec.attempt, spec.worker, status, sha256, size, error, ended=time.time())
+        report = Report(spec.job.job_id, spec.attempt, spec.worker, status, sha256, size, error, ended=clock.time())
         text = codec.encode(report).decode()
         return codec.encode(Outcome(spec.job.job_id, status, text, signing.sign(spec.key, text), writer="worker"))

@@ -19,12 +19,12 @@ def free_bytes(path: Path) -> int:
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """The files, folders and links of a tar.gz below `target`, a folder that is made for it.
+    """The files, folders and links of a tar.gz below `target`, an empty folder, or none yet.
 
     UnsafeArchive: absolute names, `..`, devices, hard links, links that lead out, more bytes than the disk has free.
     Nothing is left behind then. Links are made last: until then no name can lead anywhere else.
     """
-    target.mkdir(mode=0o700)
+    target.mkdir(mode=0o700, exist_ok=True)
     try:
         links = _unpack_files(archive, target, free_bytes(target))
         for path, to in links:

@@ -46,6 +46,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, google_state: Google) -> W
 @pytest.fixture
 def worker(machine: Worker) -> Iterator[Worker]:
     machine.attempts.clear()
+    machine.sessions.clear()
     machine.google.requests.clear()
     machine.google.deleted.clear()
     machine.google.faults.clear()

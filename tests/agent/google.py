@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import email.utils
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +20,7 @@ DROP = 0  # as the code of a fault: the connection is closed without an answer
 class Stored:
     data: bytes
     generation: int
+    updated: float
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Google:
     def put(self, name: str, data: bytes) -> int:
         with self.lock:
             self._generation += 1
-            self.objects[name] = Stored(data, self._generation)
+            self.objects[name] = Stored(data, self._generation, time.time())
         with self.changed:
             self.changed.notify_all()
         return self._generation
@@ -137,8 +140,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _read(self, name: str, query: dict[str, str]) -> None:
         found = self.state.objects.get(name)
-        if found is None or query["alt"] != "media":
+        if found is None:
             self._answer(404)
+            return
+        if query.get("alt") != "media":
+            updated = datetime.datetime.fromtimestamp(found.updated, datetime.UTC).isoformat()
+            self._answer(200, json.dumps({"generation": str(found.generation), "updated": updated}).encode())
             return
         start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
         generation = {"X-Goog-Generation": str(found.generation)}

@@ -24,9 +24,9 @@ def archive(tmp_path: Path) -> bytes:
 def test_the_archive_is_asked_for_once_and_the_rest_of_the_input_is_the_agents(tmp_path: Path, archive: bytes) -> None:
     sha256 = hashlib.sha256(archive).hexdigest()
     spec = b"\0\0\0\0\0\0\0\2{}"
-    first = boot(tmp_path, sha256, len(archive), archive + spec, "start")
+    first = boot(tmp_path, sha256, len(archive), archive + spec, "session")
     assert first.stdout.startswith(b"want\n") and b"specification is damaged" in first.stdout
-    second = boot(tmp_path, sha256, len(archive), spec, "start")
+    second = boot(tmp_path, sha256, len(archive), spec, "session")
     assert second.stdout.startswith(b"have\n") and b"specification is damaged" in second.stdout
     stored = tmp_path / ".launcher" / "agent" / f"{sha256}.pyz"
     assert stored.read_bytes() == archive
@@ -40,10 +40,10 @@ def test_a_damaged_archive_is_never_run(tmp_path: Path, archive: bytes, damage: 
     if damage == "on the worker":
         folder.mkdir(parents=True)
         (folder / f"{sha256}.pyz").write_bytes(b"not it")
-        done = boot(tmp_path, sha256, len(archive), archive, "start")
+        done = boot(tmp_path, sha256, len(archive), archive, "session")
         assert done.stdout.startswith(b"want\n") and (folder / f"{sha256}.pyz").read_bytes() == archive
         return
     sent = archive[:-1] if damage == "cut" else archive[:-1] + bytes([archive[-1] ^ 1])
-    done = boot(tmp_path, sha256, len(archive), sent, "start")
+    done = boot(tmp_path, sha256, len(archive), sent, "session")
     assert done.returncode != 0 and done.stdout == b"want\n" and b"archive" in done.stderr
     assert not list(folder.glob("*"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import os
 import sys
@@ -12,13 +13,15 @@ import pytest
 
 import launcher
 from launcher import worker_context
-from launcher.agent import chips, execution, front, home
+from launcher.agent import chips, execution, front, home, link
+from launcher.agent.bucket import Bucket
 from launcher.agent.control import Attempt, AttemptFailed, StopRequest, Timing
 from launcher.agent.front import Output, relay
+from launcher.agent.holding import Holding
 from launcher.agent.home import AttemptFolder
 from launcher.agent.lease import LeaseKeeper
-from launcher.agent.rest import Unreachable
-from launcher.records import codec, frames
+from launcher.agent.rest import Metadata, Rest, Unreachable
+from launcher.records import codec, frames, paths
 from launcher.records.leases import Lease, LeaseState
 from launcher.records.spec import Spec
 from launcher.records.swap import Stored
@@ -46,7 +49,12 @@ def test_heartbeats_tell_that_a_silent_job_lives(tmp_path: Path, monkeypatch: py
     alive = home.lock(folder.alive_lock)
     assert alive is not None
     reader, writer = os.pipe()
-    thread = threading.Thread(target=lambda: relay(folder, 0, Output(writer)))
+
+    def client() -> None:
+        with contextlib.suppress(front.Hangup):
+            relay(folder, 0, Output(writer))
+
+    thread = threading.Thread(target=client)
     thread.start()
     decoder = frames.Decoder()
     while not any(frame.kind == frames.HEARTBEAT for frame in decoder.feed(os.read(reader, 65536))):
@@ -139,6 +147,8 @@ class Records:
             self.generation += 1
         return Stored(self.data, self.generation, self.written, time.monotonic())
 
+    read_dated = read
+
     def replace(self, name: str, data: bytes, generation: int) -> int | None:
         if generation != self.generation:
             return None
@@ -146,13 +156,13 @@ class Records:
         return self.generation
 
 
-def keep(records: Records, spec: Spec) -> tuple[StopRequest, LeaseKeeper]:
+def keep(records: Records, spec: Spec, holding: Holding | None = None) -> tuple[StopRequest, LeaseKeeper]:
     """Keeps a lease until the job has to stop."""
     stop, timing = StopRequest(), Timing(renew_s=0.01, stop_margin_s=0.5, grace_s=0.1)
-    attempt = Attempt(spec, None, None, timing, stop)  # type: ignore[arg-type]
+    attempt = Attempt(spec, None, None, timing, stop, holding)  # type: ignore[arg-type]
     keeper = LeaseKeeper(attempt, records)  # type: ignore[arg-type]
-    keeper.take_over(records)  # type: ignore[arg-type]
-    assert stop.event.wait(30) and time.monotonic() >= keeper.stop_at()
+    keeper.begin(records)  # type: ignore[arg-type]
+    assert stop.event.wait(30)
     return stop, keeper
 
 
@@ -161,9 +171,87 @@ def test_without_renewals_the_job_stops_before_its_lease_can_have_ended(worker: 
     records = Records(dataclasses.replace(worker.lease(spec), ttl_s=0.7))
     records.answers = 3
     stop, keeper = keep(records, spec)
+    assert time.monotonic() >= keeper.stop_at()
     assert stop.kind == "WorkerLost" and "could not be renewed" in stop.message
     assert records.lease.state is LeaseState.HELD and records.lease.writer == "worker" and records.answers == 0
     assert keeper.stop_at() <= records.written + 0.7 - 0.5
+
+
+def test_a_sessions_lease_is_renewed_at_once_where_it_was_confirmed_long_ago(worker: Worker) -> None:
+    spec = worker.spec(print)
+    records = Records(dataclasses.replace(worker.lease(spec), writer="worker"))
+    confirmed = time.monotonic() - 200.0  # of 300 s
+    records.drain_s = 0.2
+    stop, _ = keep(records, spec, Holding((records.lease.token,), confirmed, 300.0, busy_s=7.0))
+    assert records.lease.state is LeaseState.DRAINING and records.lease.busy_s >= 7.0 and stop.kind == "WorkerLost"
+
+
+def test_a_sessions_lease_that_was_confirmed_too_long_ago_stops_the_job(worker: Worker) -> None:
+    spec = worker.spec(print)
+    records = Records(worker.lease(spec))
+    records.answers = 0
+    stop, keeper = keep(records, spec, Holding((spec.lease_token,), time.monotonic() - 299.6, 300.0))
+    assert stop.kind == "WorkerLost" and keeper.close() == keeper.lease.holding
+
+
+@pytest.mark.parametrize("fate", ["silence", "draining", "another holder", "gone"])
+def test_workers_that_do_not_lead_watch_the_lease_and_write_nothing(worker: Worker, fate: str) -> None:
+    spec = dataclasses.replace(worker.spec(print), worker=1, lease_token="")
+    records = Records(dataclasses.replace(worker.lease(spec), writer="worker", ttl_s=0.9))
+    before = records.lease
+    words = "could not be renewed"
+    if fate == "draining":
+        records.drain_s, words = 0.2, "wanted back: freeze"
+    elif fate != "silence":
+        reads = iter([True, True])
+        read = records.read
+
+        def lose(name: str) -> Stored | None:
+            if next(reads, False):
+                return read(name)
+            records.data = codec.encode(dataclasses.replace(before, holder="bob@there:1-00000000"))
+            return read(name) if fate == "another holder" else None
+
+        records.read_dated = lose  # type: ignore[method-assign]
+        words = "HELD by bob@there" if fate == "another holder" else "has no lease"
+    stop, keeper = keep(records, spec)
+    assert stop.kind == "WorkerLost" and words in stop.message
+    assert records.generation == (2 if fate == "draining" else 1)
+    assert keeper.close() is None
+    if fate == "silence":  # however often it is read: nobody has renewed it
+        assert keeper.stop_at() == pytest.approx(records.written + 0.9 - 0.5, abs=0.01)
+
+
+def test_the_true_age_of_a_lease_is_read(worker: Worker) -> None:
+    spec = worker.spec(print)
+    name = paths.lease(spec.zone, spec.queued_resource)
+    rest = Rest(Metadata(1.0), 0.0)
+    rest.metadata._root = f"{worker.google.url}/computeMetadata/v1/instance/"
+    bucket = Bucket(rest, worker.google.url, "jobs")
+    worker.google.objects[name].updated -= 100.0
+    stored = bucket.read_dated(name)
+    assert stored is not None and stored.data == worker.google.get(name)
+    assert stored.now - stored.updated == pytest.approx(100.0, abs=30.0)
+    assert bucket.read_dated("leases/none") is None
+
+
+def test_what_a_supervisor_offers_is_taken_or_withdrawn_but_never_both() -> None:
+    front_end, supervisor = link.pair()
+    assert front_end.accept() and supervisor.accepted(30.0)
+    front_end.close()
+    assert not supervisor.alive()
+    supervisor.close()
+    front_end, supervisor = link.pair()
+    supervisor.ring()
+    assert supervisor.alive() and not supervisor.accepted(0.0)
+    assert not front_end.accept() and front_end.drain()
+    supervisor.close()
+    assert not front_end.drain()
+    front_end.close()
+    front_end, supervisor = link.pair()
+    front_end.close()
+    assert not supervisor.accepted(30.0)
+    supervisor.close()
 
 
 def test_a_request_that_hangs_does_not_delay_the_stop(worker: Worker) -> None:

@@ -163,7 +163,7 @@ def test_unknown_attempts_are_said(worker: Worker) -> None:
     assert "no attempt 1" in following.error and following.kinds == [frames.ERROR]
 
 
-@pytest.mark.parametrize("argv", [["follow", "../../etc", "1", "0"], ["start", "more"], [], ["stop", "x", "y", "z"]])
+@pytest.mark.parametrize("argv", [["follow", "../../etc", "1", "0"], ["session", "more"], [], ["stop", "x", "y", "z"]])
 def test_bad_arguments_are_refused(worker: Worker, argv: list[str]) -> None:
     process = worker.agent_process(*argv)
     _, stderr = process.communicate(timeout=30)
@@ -171,7 +171,7 @@ def test_bad_arguments_are_refused(worker: Worker, argv: list[str]) -> None:
 
 
 def test_a_damaged_specification_is_said(worker: Worker) -> None:
-    process = worker.agent_process("start")
+    process = worker.agent_process("session")
     stdout, _ = process.communicate(len(b"{}").to_bytes(8, "big") + b"{}", timeout=30)
     (frame,) = frames.Decoder().feed(stdout)
     assert frame.kind == frames.ERROR and b"job" in frame.body

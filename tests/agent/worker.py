@@ -28,15 +28,23 @@ from launcher.records.spec import Spec
 from tests.agent.google import Google
 
 ZONE = "us-central1-a"
-QUICK = (
-    "Timing(grace_s=0.3, stray_grace_s=0.2, exit_bound_s=0.3, cancel_poll_s=0.05, client_grace_s=0.0, renew_s=0.2, "
-    "metadata_patience_s=1.0)"
-)
+QUICK = {
+    "grace_s": 0.3,
+    "stray_grace_s": 0.2,
+    "exit_bound_s": 0.3,
+    "cancel_poll_s": 0.05,
+    "client_grace_s": 0.0,
+    "renew_s": 0.2,
+    "metadata_patience_s": 1.0,
+    "hand_over_s": 0.5,
+}
+HOLDER = "ada@laptop:4711-9f3c2a10"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def agent_archive(path: Path, timing: str = QUICK) -> Path:
-    """The agent as it travels, with waiting times for tests."""
+def agent_archive(path: Path, **timing: float) -> Path:
+    """The agent as it travels, with waiting times for tests: short ones, and those in `timing`."""
+    settings = ", ".join(f"{name}={seconds}" for name, seconds in {**QUICK, **timing}.items())
     package = Path(launcher.__file__).parent
     files = [package / name for name in ("__init__.py", "errors.py", "worker_context.py")]
     files += [*(package / "records").glob("*.py"), *(package / "agent").glob("*.py")]
@@ -46,7 +54,7 @@ def agent_archive(path: Path, timing: str = QUICK) -> Path:
         archive.writestr(
             "__main__.py",
             "import sys\nfrom launcher.agent.main import main\nfrom launcher.agent.control import Timing\n"
-            f"sys.exit(main(sys.argv[1:], {timing}))\n",
+            f"sys.exit(main(sys.argv[1:], Timing({settings})))\n",
         )
     return path
 
@@ -72,7 +80,7 @@ def archive_of(files: dict[str, str]) -> bytes:
 
 @dataclasses.dataclass
 class Attempt:
-    """One started attempt, as its client sees it."""
+    """One started attempt, as its client sees it: a session's only one, unless it is one of a Session."""
 
     worker: Worker
     spec: Spec
@@ -83,6 +91,8 @@ class Attempt:
     error: str = ""
     decoder: frames.Decoder = dataclasses.field(default_factory=frames.Decoder)
     kinds: list[bytes] = dataclasses.field(default_factory=list)
+    of_many: bool = False  # the session goes on after it
+    released: list[frames.Frame] = dataclasses.field(default_factory=list)
 
     @property
     def names(self) -> paths.JobPaths:
@@ -107,12 +117,23 @@ class Attempt:
                     self.outcome = codec.decode(Outcome, frame.body)
                 elif frame.kind == frames.ERROR:
                     self.error = frame.body.decode()
+                elif frame.kind == frames.RELEASED:
+                    self.released.append(frame)
                 yield frame
+                if frame.kind in (frames.OUTCOME, frames.ERROR):
+                    if self.of_many:
+                        return
+                    self.close_stdin()
             data = os.read(self.process.stdout.fileno(), 65536)
             if not data:
                 break
         stderr = self.process.communicate()[1]
         assert self.process.returncode == 0, stderr
+
+    def close_stdin(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+            self.process.stdin = None
 
     def until(self, text: bytes) -> None:
         """Reads frames until the log holds `text`."""
@@ -151,6 +172,39 @@ class Attempt:
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
+class Session:
+    """A client's session: attempts one after another on one connection."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.process = worker.agent_process("session")
+        self.decoder = frames.Decoder()
+        worker.sessions.append(self)
+
+    def send(self, spec: Spec) -> Attempt:
+        attempt = Attempt(self.worker, spec, self.process, decoder=self.decoder, of_many=True)
+        self.worker.attempts.append(attempt)
+        send(self.process, codec.encode(spec))
+        return attempt
+
+    def released(self) -> frames.Frame:
+        """The next frame, which says that the session has no lease."""
+        assert self.process.stdout is not None
+        data = b""
+        while True:
+            for frame in self.decoder.feed(data):
+                if frame.kind != frames.HEARTBEAT:
+                    assert frame.kind == frames.RELEASED
+                    return frame
+            data = os.read(self.process.stdout.fileno(), 65536)
+            assert data, "the session ended"
+
+    def close(self) -> None:
+        """The client goes; returns when the session has ended."""
+        _, stderr = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0 and stderr == b"", stderr
+
+
 @dataclasses.dataclass
 class Worker:
     """A worker with its bucket."""
@@ -163,6 +217,7 @@ class Worker:
     environment: dict[str, str]
     python: str = sys.executable  # what `python3` is on this machine
     attempts: list[Attempt] = dataclasses.field(default_factory=list)
+    sessions: list[Session] = dataclasses.field(default_factory=list)
 
     def upload(self, data: bytes) -> Blob:
         blob = Blob(hashlib.sha256(data).hexdigest(), len(data))
@@ -196,16 +251,27 @@ class Worker:
         job = dataclasses.replace(job, **changes)
         return dataclasses.replace(self._spec_of(job), **extra)
 
+    def next(self, spec: Spec, function: Any, *args: Any, **changes: Any) -> Spec:
+        """Another job on the node of `spec`, by the same session."""
+        other = self.spec(function, *args, **{"keep_warm_s": spec.job.keep_warm_s, **changes})
+        return dataclasses.replace(other, queued_resource=spec.queued_resource, lease_token="")
+
+    def retake(self, spec: Spec) -> Spec:
+        """`spec` with the lease of its node, taken by the client once more."""
+        lease = self.lease(spec).hold(HOLDER, "client")
+        self.google.put(paths.lease(ZONE, spec.queued_resource), codec.encode(lease))
+        return dataclasses.replace(spec, lease_token=lease.token)
+
     def _spec_of(self, job: JobRecord) -> Spec:
         lease = leases.reserve(
             resource=paths.queued_resource_id("t", job.job_id, 1),
             zone=ZONE,
             platform="t",
             owner="ada",
-            holder=f"{job.job_id}/1",
+            holder=HOLDER,
             accelerator=job.accelerator,
             spot=False,
-        ).hold(f"{job.job_id}/1", "client")
+        ).hold(HOLDER, "client")
         self.google.put(paths.lease(ZONE, lease.resource), codec.encode(lease))
         return Spec(
             job=job,
@@ -218,16 +284,13 @@ class Worker:
             tpu_endpoint=self.google.url,
             lease_token=lease.token,
             key=signing.new_key(),
+            holder=HOLDER,
         )
 
     def start(self, spec: Spec) -> Attempt:
-        body = codec.encode(spec)
-        attempt = Attempt(self, spec, self.agent_process("start"))
-        assert attempt.process.stdin is not None
+        attempt = Attempt(self, spec, self.agent_process("session"))
         with contextlib.suppress(BrokenPipeError):
-            attempt.process.stdin.write(len(body).to_bytes(8, "big") + body)
-        attempt.process.stdin.close()
-        attempt.process.stdin = None
+            send(attempt.process, codec.encode(spec))
         self.attempts.append(attempt)
         return attempt
 
@@ -236,7 +299,9 @@ class Worker:
 
     def follow(self, spec: Spec, offset: int = 0) -> Attempt:
         process = self.agent_process("follow", spec.job.job_id, str(spec.attempt), str(offset))
-        return Attempt(self, spec, process)
+        attempt = Attempt(self, spec, process)
+        attempt.close_stdin()
+        return attempt
 
     def stop(self, spec: Spec, reason: str) -> None:
         process = self.agent_process("stop", spec.job.job_id, str(spec.attempt), reason)
@@ -263,6 +328,20 @@ class Worker:
                 attempt.process.stderr.close()
             if (attempt.folder / "supervisor.lock").exists():
                 attempt.wait_for_end()
+        for session in self.sessions:
+            session.process.kill()
+            session.process.wait()
+            for pipe in (session.process.stdin, session.process.stdout, session.process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
+
+
+def send(process: subprocess.Popen[bytes], request: bytes) -> None:
+    """One request of a session."""
+    assert process.stdin is not None
+    process.stdin.write(len(request).to_bytes(8, "big") + request)
+    process.stdin.flush()
 
 
 def running(pid: int) -> bool:
