@@ -41,6 +41,7 @@ _SERVICE = re.compile(r"\b([a-z]+\.googleapis\.com)\b")
 _REQUEST_LINE = re.compile(r"^[A-Z]+ https?://\S+: ")
 _CALLER = re.compile(r"^(\S+@\S+) does not have ([a-z]+\.[\w.]+) access")
 _DENIED = re.compile(r"[Pp]ermission '?([a-z]+\.[\w.]+)'? denied")
+_PLACE = re.compile(r"[Pp]ermission denied on 'locations/([\w-]+)'")
 # google.rpc.Code to HTTP status; ABORTED (10) is another operation under way: it passes.
 _HTTP_OF_CODE = {3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 503, 11: 400, 13: 500, 14: 503, 16: 401}
 
@@ -108,9 +109,9 @@ def map_error(exc: Exception, call: Call) -> CloudError:
     # The query of a url can hold an upload's session, with which anybody could write in our name.
     said = re.sub(r"\?[^\s'\")]*", "", (str(exc).strip().splitlines() or [""])[0]) or type(exc).__name__
     if isinstance(exc, RefreshError) and not exc.retryable:
-        return PermissionDenied(f"{call.action}: the credentials are no longer accepted: {said}. Run: {LOGIN}")
+        return _no_credentials(f"{call.action}: the credentials are no longer accepted: {said}. Run: {LOGIN}")
     if isinstance(exc, InvalidOperation):  # a 401 makes google-auth refresh, which anonymous credentials cannot
-        return PermissionDenied(
+        return _no_credentials(
             f"{call.action}: {call.resource} wants credentials, the profile says credentials = "
             '"anonymous". Set credentials = "default" in the profile.'
         )
@@ -173,8 +174,14 @@ def _answered(exc: Any, call: Call) -> CloudError:
     kind = _kind(status, text, reason, capacity=call.capacity)
     if name == "ABORTED" and kind is Conflict:  # "unable to queue the operation": another one is under way
         kind = Unavailable
-    said = f"{call.action}: Google says: {text.rstrip('.')}."
-    return kind(f"{said} {_advice(kind, status, text, call)}".rstrip())
+    said = f"{call.action}: Google says: {text.rstrip('.')}. {_advice(kind, status, text, call)}".rstrip()
+    return _no_credentials(said) if status == 401 else kind(said)
+
+
+def _no_credentials(message: str) -> PermissionDenied:
+    error = PermissionDenied(message)
+    error.credentials = True
+    return error
 
 
 def _advice(kind: type[CloudError], status: int, text: str, call: Call) -> str:
@@ -208,6 +215,9 @@ def _grant(text: str, call: Call) -> str:
     if caller:
         kind = "serviceAccount" if caller.group(1).endswith(".gserviceaccount.com") else "user"
         member = f"{kind}:{caller.group(1)}"
-    lacks = f"{member or 'The account in use'} lacks {permission} on {call.resource}." if permission else ""
+    place = _PLACE.search(text)  # the same words for a zone that there is not
+    who = member or f"{'the' if place else 'The'} account in use"
+    lacks = f"{who} lacks {permission} on {call.resource}." if permission else ""
     grant = f" Whoever administers it can grant it: {call.grant.format(member=member or 'user:YOU')}"
-    return f"{lacks}{grant if call.grant else ''}"
+    look = f"See if there is a zone {place.group(1)}: gcloud compute tpus locations list. If so, " if place else ""
+    return f"{look}{lacks}{grant if call.grant else ''}"

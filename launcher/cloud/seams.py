@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Protocol
 
 from launcher.records.swap import RecordStore
@@ -61,10 +61,16 @@ class ObjectStore(RecordStore, Protocol):
     def list(self, prefix: str, *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
         """Objects by name. With a delimiter, common prefixes come as ObjectInfo with generation 0."""
 
+    def time(self) -> float:
+        """The store's clock now, in epoch seconds."""
+
 
 @dataclasses.dataclass(frozen=True)
 class NodeSpec:
-    """What a queued resource asks for. `valid_for_s`: how long it may wait before it expires by itself."""
+    """What a queued resource asks for. `valid_for_s`: how long it may wait before it expires by itself.
+
+    `reservation`: an id in the same project and zone, or a full name (`projects/…/reservations/…`).
+    """
 
     queued_resource: str
     node: str
@@ -78,12 +84,13 @@ class NodeSpec:
     subnetwork: str = ""
     service_account: str = ""
     valid_for_s: float | None = None
+    reservation: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class QueuedResource:
     """state: the API's own name (`WAITING_FOR_RESOURCES`). reason: its failure in words, or "";
-    error_code: google.rpc.Code of that failure. create_time in epoch seconds."""
+    error_code: google.rpc.Code of that failure. create_time in epoch seconds. reservation: a full name."""
 
     name: str
     state: str
@@ -93,6 +100,7 @@ class QueuedResource:
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     create_time: float = 0.0
     spot: bool = False
+    reservation: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +113,18 @@ class Endpoint:
 
 @dataclasses.dataclass(frozen=True)
 class Node:
+    """create_time in epoch seconds. queued_resource: the id of the one that made it, "" where it stands alone."""
+
     name: str
     state: str
     endpoints: tuple[Endpoint, ...] = ()
     accelerator: str = ""
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    create_time: float = 0.0
+    runtime_version: str = ""
+    queued_resource: str = ""
+    spot: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +152,48 @@ class NodeService(Protocol):
 
     def list_nodes(self, zone: str) -> Iterator[Node]: ...
 
+    def delete_node(self, zone: str, node: str) -> None:
+        """Asks for the deletion of a node that has no queued resource. Gone or under way already is success."""
+
+    def list_accelerators(self, zone: str) -> Iterator[str]:
+        """The accelerator types that the zone offers."""
+
+    def set_metadata(self, zone: str, node: str, metadata: dict[str, str]) -> None:
+        """Replaces all of a node's metadata; in effect on return. NotFound where there is no such node."""
+
     def guest_attributes(self, zone: str, node: str) -> tuple[GuestAttributes, ...]:
         """Of every worker, in order; a worker that published none has no host keys."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TpuQuota:
+    """One quota as it holds in a zone: `tpu-v5s-litepod-preemptible`. limit: -1 is none; the unit is the accelerator
+    name's own (chips or TensorCores)."""
+
+    name: str
+    limit: int
+
+
+class ProjectService(Protocol):
+    """What the project says of itself: who may do what, which APIs are on, and how much of what."""
+
+    def account(self) -> str:
+        """Whose credentials are used, as an e-mail address, "" where nobody can tell. ConfigError without any."""
+
+    def missing_permissions(self, permissions: Sequence[str]) -> tuple[str, ...]:
+        """Which of these the caller does not hold on the project."""
+
+    def missing_bucket_permissions(self, bucket: str, permissions: Sequence[str]) -> tuple[str, ...]:
+        """The same on a bucket. NotFound where there is none of the name."""
+
+    def missing_account_permissions(self, email: str, permissions: Sequence[str]) -> tuple[str, ...]:
+        """The same on a service account. NotFound where there is none of the name."""
+
+    def disabled_services(self, services: Sequence[str]) -> tuple[str, ...]:
+        """Which of these APIs (`tpu.googleapis.com`) are not enabled."""
+
+    def tpu_quotas(self, zone: str) -> tuple[TpuQuota, ...]:
+        """Every TPU quota as it holds in the zone."""
 
 
 class Channel(Protocol):

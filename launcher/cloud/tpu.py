@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from launcher.cloud import credentials as _credentials
-from launcher.cloud.retry import Call, Deadline, with_retries
+from launcher.cloud.retry import Call, Deadline, classify_failure, with_retries
 from launcher.cloud.seams import Clock, Endpoint, GuestAttributes, Node, NodeSpec, QueuedResource, SystemClock
 from launcher.errors import NotFound, Unavailable
 
 _REQUEST_TIMEOUT_S = 30.0
+_UPDATE_TIMEOUT_S = 300.0
 
 
 class CloudTpu:
@@ -50,13 +51,13 @@ class CloudTpu:
             queued_resource=_queued_resource_message(self._parent(zone), spec),
             request_id=str(uuid.uuid4()),
         )
-        about = self._about(f"creating {spec.queued_resource}", zone, "tpu.queuedResources.create", capacity=True)
+        about = self._about(f"creating {spec.queued_resource}", zone, "tpu.nodes.create", capacity=True)
         operation = self._ask(about, "create_queued_resource", request)
         self._operations[zone, spec.queued_resource] = operation.operation.name
 
     def get_queued_resource(self, zone: str, queued_resource: str) -> QueuedResource | None:
         request = {"name": f"{self._parent(zone)}/queuedResources/{queued_resource}"}
-        about = self._about(f"reading {queued_resource}", zone, "tpu.queuedResources.get")
+        about = self._about(f"reading {queued_resource}", zone, "tpu.nodes.get")
         found = self._find(about, "get_queued_resource", request)
         result = None if found is None else _to_queued_resource(found)
         if result is None or (result.state == "FAILED" and not result.error_code):
@@ -66,25 +67,16 @@ class CloudTpu:
         return result
 
     def list_queued_resources(self, zone: str) -> Iterator[QueuedResource]:
-        about = self._about("listing queued resources", zone, "tpu.queuedResources.list")
+        about = self._about("listing queued resources", zone, "tpu.nodes.list")
         for page in self._pages(about, "list_queued_resources", zone):
             yield from map(_to_queued_resource, page.queued_resources)
 
     def delete_queued_resource(self, zone: str, queued_resource: str) -> None:
-        from google.api_core.exceptions import Conflict
-
         self._operations.pop((zone, queued_resource), None)
         name = f"{self._parent(zone)}/queuedResources/{queued_resource}"
         request = {"name": name, "force": True, "request_id": str(uuid.uuid4())}
         about = self._about(f"deleting {queued_resource}", zone, "tpu.queuedResources.delete")
-
-        def delete() -> None:
-            # 409 "unable to queue the operation": a deletion is under way. Whoever wants it gone looks and asks again.
-            with contextlib.suppress(Conflict):
-                self._client.delete_queued_resource(request, retry=None, timeout=_REQUEST_TIMEOUT_S)
-
-        with contextlib.suppress(NotFound):
-            with_retries(delete, about, clock=self._clock, deadline=Deadline(self._clock, self._timeout_s))
+        self._delete(about, "delete_queued_resource", request)
 
     def get_node(self, zone: str, node: str) -> Node | None:
         about = self._about(f"reading node {node}", zone, "tpu.nodes.get")
@@ -96,8 +88,36 @@ class CloudTpu:
         for page in self._pages(about, "list_nodes", zone):
             yield from map(_to_node, page.nodes)
 
+    def delete_node(self, zone: str, node: str) -> None:
+        about = self._about(f"deleting node {node}", zone, "tpu.nodes.delete")
+        self._delete(about, "delete_node", {"name": f"{self._parent(zone)}/nodes/{node}"})
+
+    def list_accelerators(self, zone: str) -> Iterator[str]:
+        about = self._about("listing accelerator types", zone, "tpu.acceleratortypes.list")
+        for page in self._pages(about, "list_accelerator_types", zone):
+            yield from (each.type_ for each in page.accelerator_types)
+
+    def set_metadata(self, zone: str, node: str, metadata: dict[str, str]) -> None:
+        from google.cloud import tpu_v2
+
+        name = f"{self._parent(zone)}/nodes/{node}"
+        message = tpu_v2.Node(name=name, metadata=metadata)
+        request = tpu_v2.UpdateNodeRequest(node=message, update_mask={"paths": ["metadata"]})
+        about = self._about(f"updating the metadata of {node}", zone, "tpu.nodes.update")
+        asked = self._ask(about, "update_node", request).operation.name
+        deadline, pause_s = Deadline(self._clock, _UPDATE_TIMEOUT_S), 0.05
+        about = self._about(f"updating the metadata of {node}", zone, "tpu.operations.get")
+        while not (operation := self._ask(about, "get_operation", {"name": asked})).done:
+            if deadline.expired:
+                raise Unavailable(f"{about.action}: Google has not done it after {_UPDATE_TIMEOUT_S:g} s.")
+            self._clock.wait(pause_s)
+            pause_s = min(2 * pause_s, 5.0)
+        if operation.error.code:
+            kind = classify_failure(operation.error.code, operation.error.message)
+            raise kind(f"{about.action}: Google says: {operation.error.message}")
+
     def guest_attributes(self, zone: str, node: str) -> tuple[GuestAttributes, ...]:
-        about = self._about(f"reading guest attributes of {node}", zone, "tpu.nodes.getGuestAttributes")
+        about = self._about(f"reading guest attributes of {node}", zone, "tpu.nodes.get")
         # 404: nothing was published yet (or there is no such node, which get_node tells).
         answer = self._find(about, "get_guest_attributes", {"name": f"{self._parent(zone)}/nodes/{node}"})
         return () if answer is None else tuple(map(_to_guest_attributes, answer.guest_attributes))
@@ -137,6 +157,17 @@ class CloudTpu:
             token = page.next_page_token
             if not token:
                 return
+
+    def _delete(self, about: Call, method: str, request: dict[str, Any]) -> None:
+        from google.api_core.exceptions import Conflict
+
+        def delete() -> None:
+            # 409 "unable to queue the operation": a deletion is under way. Whoever wants it gone looks and asks again.
+            with contextlib.suppress(Conflict):
+                getattr(self._client, method)(request, retry=None, timeout=_REQUEST_TIMEOUT_S)
+
+        with contextlib.suppress(NotFound):
+            with_retries(delete, about, clock=self._clock, deadline=Deadline(self._clock, self._timeout_s))
 
     def _ask(self, about: Call, method: str, request: Any) -> Any:
         return with_retries(
@@ -193,6 +224,11 @@ def _queued_resource_message(parent: str, spec: NodeSpec) -> Any:
     message = tpu_v2.QueuedResource(tpu=tpu)
     if spec.spot:  # the node's own schedulingConfig must then be absent
         message.spot = tpu_v2.QueuedResource.Spot()
+    if spec.reservation:
+        full = "/" in spec.reservation
+        message.reservation_name = spec.reservation if full else f"{parent}/reservations/{spec.reservation}"
+        if not spec.spot:
+            message.guaranteed = tpu_v2.QueuedResource.Guaranteed()
     if spec.valid_for_s is not None:
         message.queueing_policy = tpu_v2.QueuedResource.QueueingPolicy(
             valid_until_duration=datetime.timedelta(seconds=math.ceil(spec.valid_for_s))
@@ -214,8 +250,9 @@ def _to_queued_resource(message: Any) -> QueuedResource:
         error_code=failure.code if failure is not None else 0,
         nodes=tuple(spec.node_id for spec in specs if spec.node_id),
         labels=dict(specs[0].node.labels) if specs else {},
-        create_time=message.create_time.timestamp() if message.create_time else 0.0,
+        create_time=_epoch_s(message.create_time),
         spot="spot" in message,
+        reservation=message.reservation_name,
     )
 
 
@@ -227,7 +264,17 @@ def _to_node(message: Any) -> Node:
             Endpoint(endpoint.ip_address, endpoint.access_config.external_ip) for endpoint in message.network_endpoints
         ),
         accelerator=message.accelerator_type,
+        metadata=dict(message.metadata),
+        labels=dict(message.labels),
+        create_time=_epoch_s(message.create_time),
+        runtime_version=message.runtime_version,
+        queued_resource=_short(message.queued_resource),
+        spot=message.scheduling_config.spot or message.scheduling_config.preemptible,
     )
+
+
+def _epoch_s(time: Any) -> float:
+    return float(time.timestamp()) if time else 0.0
 
 
 def _to_guest_attributes(message: Any) -> GuestAttributes:

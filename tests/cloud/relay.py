@@ -67,7 +67,7 @@ class Relay:
             def _serve(self) -> None:
                 relay.serve(self)
 
-            do_GET = do_POST = do_PUT = do_DELETE = _serve
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -89,6 +89,11 @@ def test_a_late_failure_by_code_and_words(code: int, reason: str, expected: type
             PermissionDenied,
             r"user:eva@example\.com lacks tpu\.nodes\.create on project p-123.*--member=user:eva@example\.com",
         ),
+        (
+            answer(403, "Permission denied on 'locations/us-east5-z' (or it may not exist)."),
+            PermissionDenied,
+            r"See if there is a zone us-east5-z: gcloud .* If so, user:eva@example\.com lacks tpu\.queuedResources\.create",
+        ),
         (answer(403, "no"), PermissionDenied, r"lacks tpu\.queuedResources\.create"),
         (answer(401, "expired"), PermissionDenied, "gcloud auth application-default login"),
         (answer(400, "Invalid runtime version"), InvalidRequest, "Invalid runtime version"),
@@ -111,6 +116,9 @@ def test_foreign_errors_become_the_most_specific_of_ours(
     assert str(found).startswith("creating sim-1 in us-central1-a: ")
     with pytest.raises(expected, match=words):
         raise found
+    # Not accepted anywhere, so that no other zone is worth asking.
+    if isinstance(found, PermissionDenied):
+        assert found.credentials == ("application-default login" in words)
 
 
 def test_code_8_is_no_stockout_where_nothing_is_created() -> None:

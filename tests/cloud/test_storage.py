@@ -55,6 +55,17 @@ class TestRecords:
         assert stored is not None
         assert (stored.data, stored.generation) == (b"three", second)
 
+    def test_the_time_is_the_one_that_objects_are_dated_with(self, bucket: GcsBucket, name: str) -> None:
+        before = bucket.time()
+        bucket.create(name, b"")
+        info = bucket.stat(name)
+        assert info is not None
+        assert before <= info.updated < bucket.time() + 1  # a Date has whole seconds
+
+    def test_the_time_of_a_bucket_that_is_not_there(self, profile: Profile, relay: Relay, clock: FakeClock) -> None:
+        with pytest.raises(NotFound, match="nowhere"):
+            GcsBucket("nowhere", relay.url, credentials="anonymous", clock=clock).time()
+
     def test_absent_is_none(self, bucket: GcsBucket, name: str) -> None:
         assert bucket.read(name) is None
         assert bucket.stat(name) is None

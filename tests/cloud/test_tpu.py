@@ -17,6 +17,7 @@ from launcher.errors import (
     ApiDisabled,
     Conflict,
     InvalidRequest,
+    NotFound,
     OutOfCapacity,
     PermissionDenied,
     QuotaExceeded,
@@ -79,6 +80,9 @@ def test_a_node_from_request_to_removal(tpu: CloudTpu, spec: NodeSpec) -> None:
     node = tpu.get_node(ZONE, spec.node)
     assert node is not None
     assert (node.state, node.accelerator) == ("READY", spec.accelerator)
+    assert (node.runtime_version, node.queued_resource, node.spot) == (spec.runtime_version, resource.name, False)
+    assert (node.labels, node.metadata) == (spec.labels, spec.metadata)
+    assert node.create_time >= resource.create_time
     assert [endpoint.external for endpoint in node.endpoints] == [""]
     assert spec.node in [each.name for each in tpu.list_nodes(ZONE)]
 
@@ -101,6 +105,18 @@ def test_absent_is_none_and_its_deletion_a_success(tpu: CloudTpu) -> None:
     tpu.delete_queued_resource(ZONE, "sim-none")
 
 
+def test_a_node_that_stands_alone_is_deleted_and_again_is_a_success(tpu: CloudTpu) -> None:
+    name = f"sim-{uuid.uuid4().hex[:12]}"
+    node = {"accelerator_type": "v5litepod-1", "runtime_version": "v2-alpha-tpuv5-lite", "labels": {"a": "b"}}
+    tpu._client.create_node(parent=tpu._parent(ZONE), node_id=name, node=node)
+    alone = until(lambda: [it for it in tpu.list_nodes(ZONE) if (it.name, it.state) == (name, "READY")])[0]
+    assert (alone.queued_resource, alone.labels) == ("", {"a": "b"})
+    for _ in range(2):
+        tpu.delete_node(ZONE, name)
+    until(lambda: tpu.get_node(ZONE, name) is None)
+    tpu.delete_node(ZONE, name)
+
+
 def test_a_proxy_is_for_the_world_outside(tpu: CloudTpu, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert tpu.get_node(ZONE, "sim-none") is None
@@ -109,6 +125,47 @@ def test_a_proxy_is_for_the_world_outside(tpu: CloudTpu, monkeypatch: pytest.Mon
 def test_spot_is_asked_for_and_seen(tpu: CloudTpu, spec: NodeSpec) -> None:
     tpu.create_queued_resource(ZONE, dataclasses.replace(spec, spot=True))
     assert in_state(tpu, spec, "ACTIVE").spot
+    node = tpu.get_node(ZONE, spec.node)
+    assert node is not None and node.spot
+
+
+@pytest.mark.parametrize(
+    "asked, found",
+    [
+        ("ours", f"projects/simulated-project/locations/{ZONE}/reservations/ours"),
+        (f"projects/x/locations/{ZONE}/reservations/theirs", f"projects/x/locations/{ZONE}/reservations/theirs"),
+    ],
+)
+def test_a_reservation_is_asked_for(tpu: CloudTpu, spec: NodeSpec, asked: str, found: str) -> None:
+    tpu.create_queued_resource(ZONE, dataclasses.replace(spec, reservation=asked))
+    assert in_state(tpu, spec, "ACTIVE").reservation == found
+
+
+def test_metadata_is_replaced_and_in_effect_on_return(tpu: CloudTpu, spec: NodeSpec, relay: Relay) -> None:
+    tpu.create_queued_resource(ZONE, spec)
+    in_state(tpu, spec, "ACTIVE")
+    patient = CloudTpu(tpu.project, relay.url, credentials="anonymous")  # the simulator's operations take real time
+    patient.set_metadata(ZONE, spec.node, {"ssh-keys": "eva:ssh-ed25519 AAAA"})
+    node = tpu.get_node(ZONE, spec.node)
+    assert node is not None
+    assert node.metadata == {"ssh-keys": "eva:ssh-ed25519 AAAA"} and node.labels == spec.labels
+    with pytest.raises(NotFound, match="sim-none"):
+        tpu.set_metadata(ZONE, "sim-none", {})
+
+
+def test_an_update_that_fails_or_never_ends_is_told(tpu: CloudTpu, relay: Relay) -> None:
+    operation = f"projects/p/locations/{ZONE}/operations/op-1"
+    error = {"code": 3, "message": "metadata too large"}
+    relay.faults += [
+        Fault("PATCH /v2/", status=200, body={"name": operation, "done": False}, times=2),
+        Fault(f"GET /v2/{operation}", status=200, body={"name": operation, "done": False}),
+        Fault(f"GET /v2/{operation}", status=200, body={"name": operation, "done": True, "error": error}),
+        Fault(f"GET /v2/{operation}", status=200, body={"name": operation, "done": False}, times=1000),
+    ]
+    with pytest.raises(InvalidRequest, match=r"metadata of n in .* metadata too large"):
+        tpu.set_metadata(ZONE, "n", {})
+    with pytest.raises(Unavailable, match="not done it after"):
+        tpu.set_metadata(ZONE, "n", {})
 
 
 def test_a_create_whose_answer_is_lost_is_made_once(tpu: CloudTpu, spec: NodeSpec, relay: Relay) -> None:
@@ -193,7 +250,7 @@ def test_who_suspended_it(tpu: CloudTpu, relay: Relay, who: str) -> None:
         (429, "Quota 'TPUV5' exhausted. Limit 16", "", QuotaExceeded, "quotas"),
         (429, "There is no more capacity in the zone", "", OutOfCapacity, "zone="),
         (403, "Cloud TPU API is disabled", "SERVICE_DISABLED", ApiDisabled, "gcloud services enable tpu"),
-        (403, "Permission denied", "", PermissionDenied, r"tpu\.queuedResources\.create"),
+        (403, "Permission denied", "", PermissionDenied, r"tpu\.nodes\.create"),
         (400, "Invalid runtime version", "", InvalidRequest, "Invalid runtime version"),
     ],
 )
