@@ -1,7 +1,7 @@
 # `make help` lists the targets. Everything lives in .venv; nothing needs root.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint lock clean check-tools
+.PHONY: help setup demo test bench simulate lint lock clean check-tools
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -32,6 +32,9 @@ lint: $(STAMP) ## ruff and mypy
 bench: $(STAMP) ## measure, and print each figure beside its goal
 	@$(BIN)/python -m tests.benchmarks
 
+simulate: $(STAMP) ## play a year of a team's work, say what was used, idle, leaked and paid
+	@$(BIN)/python -m tests.simulation
+
 clean: ## remove .venv and every cache
 	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -61,3 +64,5 @@ lock: $(STAMP) ## move the pinned versions in requirements/ to the newest that f
 	$(COMPILE) --extra dev --output-file requirements/dev.txt pyproject.toml
 	grep -o '^uv==[^ ]*' requirements/dev.txt | $(COMPILE) --output-file requirements/bootstrap.txt -
 	printf '%s\n' editables hatchling setuptools | $(COMPILE) --output-file requirements/build.txt -
+	printf '%s\n' functions-framework google-cloud-storage google-cloud-tpu | \
+		$(COMPILE) --constraint requirements/dev.txt --output-file launcher/functions/requirements.txt -

@@ -1,0 +1,1 @@
+"""The two Cloud Functions of a platform: idle shutdown and budget guard, deployed as one archive."""
