@@ -12,7 +12,20 @@ from dataclasses import dataclass
 
 from launcher.errors import ConfigError
 
-__all__ = ["Accelerator", "Price", "all_accelerators", "hourly_usd", "parse", "price_per_chip_hour", "priced_regions"]
+__all__ = [
+    "PRICES_AS_OF",
+    "PRICES_SOURCE",
+    "Accelerator",
+    "Price",
+    "all_accelerators",
+    "hourly_usd",
+    "parse",
+    "price_per_chip_hour",
+    "priced_regions",
+]
+
+PRICES_AS_OF = "2026-10"  # year and month of every price below
+PRICES_SOURCE = "Google's billing catalog, through the catalogs of SkyPilot and gpuhunt; spot prices change monthly"
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ def price_per_chip_hour(accelerator: Accelerator, zone: str, spot: bool = False)
     kind = f"{generation} pod" if generation in ("v2", "v3") and accelerator.hosts > 1 else generation
     on_demand_usd, spot_usd = _PRICES.get((kind, region), (None, None))
     usd = spot_usd if spot else on_demand_usd
-    return None if usd is None else Price(usd, region, spot, _PRICES_AS_OF, _PRICES_SOURCE)
+    return None if usd is None else Price(usd, region, spot, PRICES_AS_OF, PRICES_SOURCE)
 
 
 def hourly_usd(accelerator: Accelerator, zone: str, spot: bool = False) -> float | None:
@@ -227,8 +240,6 @@ def _by_word() -> dict[str, _Generation]:
 
 
 # US dollars per chip and hour: on demand, spot. Single-host and larger ("pod") slices of v2 and v3 differ.
-_PRICES_AS_OF = "2026-10"
-_PRICES_SOURCE = "Google's billing catalog, through the catalogs of SkyPilot and gpuhunt; spot prices change monthly"
 _PRICES: dict[tuple[str, str], tuple[float, float | None]] = {
     ("v2", "asia-east1"): (1.31, None),
     ("v2", "europe-west4"): (1.24, None),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from launcher.cancelling import request_cancel
 from launcher.cloud import preload
 from launcher.errors import LauncherError
 from launcher.fleet.engine import Engine
+from launcher.fleet.session import sessions_of
 from launcher.job import Job
 from launcher.records.jobs import Outcome
 from launcher.settings import Settings, resolve
@@ -37,7 +39,41 @@ def submit(
 def call(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
-    """Runs the call to its end: log here, value back, node gone."""
+    """Runs the call to its end: log here, value back, node gone or warm for the next call."""
+    with _told_of_its_end():
+        return _call(function, args, kwargs, options)
+
+
+class _Terminated(BaseException):
+    """This process was told to end."""
+
+
+@contextlib.contextmanager
+def _told_of_its_end() -> Iterator[None]:
+    """SIGTERM and a closed terminal raise _Terminated, and end the process after it; unless the program heeds them."""
+    told: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # who asks twice means it
+        told.append(number)
+        raise _Terminated
+
+    here = threading.current_thread() is threading.main_thread()
+    ours = [each for each in (signal.SIGTERM, signal.SIGHUP) if here and signal.getsignal(each) is signal.SIG_DFL]
+    for each in ours:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each in ours:
+            signal.signal(each, signal.SIG_DFL)
+        for number in told:
+            os.kill(os.getpid(), number)
+
+
+def _call(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+) -> Any:
     console = Console()
     running = None
     try:
@@ -50,9 +86,16 @@ def call(
         if running is not None:
             running.interrupt()
         raise
-    finally:
+    except _Terminated:
         if running is not None:
-            running.join()
+            running.abandon()
+        raise
+    finally:
+        try:
+            if running is not None:
+                running.join()
+        finally:
+            console.close()
 
 
 def _record(
@@ -62,11 +105,11 @@ def _record(
     options: Mapping[str, Any],
     console: Console,
 ) -> Submission:
-    settings = _settings(function, options)
+    settings = settings_of(function, options)
     return record_call(function, args, kwargs, settings, console)
 
 
-def _settings(function: Callable[..., Any], options: Mapping[str, Any]) -> Settings:
+def settings_of(function: Callable[..., Any], options: Mapping[str, Any]) -> Settings:
     """Options with the environment and the project's own file: read at the call, as both may have changed."""
     from launcher.shipping.project import locate
 
@@ -81,7 +124,8 @@ class _Running:
         self._submission = submission
         self._console = console
         self._cancel = threading.Event()
-        self._ended = threading.Event()
+        self._ended = threading.Event()  # there is an outcome, or a failure
+        self._over = threading.Event()  # the thread is done, with the node too
         self._outcome: Outcome | None = None
         self._failure: BaseException | None = None
         self._left = False
@@ -94,6 +138,7 @@ class _Running:
             submission.index_args,
             console,
             self._cancel,
+            sessions_of(submission.platform),
             on_outcome=self._on_outcome,
             release_timeout_s=_RELEASE_HERE_S,
         )
@@ -110,12 +155,13 @@ class _Running:
         return Job(submission.platform, submission.record, submission.key, self._outcome).result()
 
     def join(self) -> None:
-        """Until the node is gone, or handed to a detached process that sees to it."""
+        """Until the node is left warm, gone, or handed to a detached process that sees to it."""
         if self._left:
             return
         try:
-            while self._thread.is_alive():
-                self._thread.join(1.0)
+            # Not Thread.join, which calls a thread ended that a Ctrl-C interrupted it in (CPython 3.11).
+            while self._thread.ident is not None and not self._over.wait(1.0):
+                pass
         except KeyboardInterrupt:
             self._leave()
             raise
@@ -134,7 +180,7 @@ class _Running:
             return
         try:
             self._console.notice(
-                f"cancelling job {job.job_id}, deleting its node (Ctrl-C again: leave at once)", after_ctrl_c=True
+                f"cancelling job {job.job_id} (Ctrl-C again: leave at once, deleting its node)", after_ctrl_c=True
             )
             self._cancel.set()
             with contextlib.suppress(LauncherError):  # for a driver elsewhere; the one here knows
@@ -144,6 +190,13 @@ class _Running:
             self._leave()
             raise
         self._console.notice(f"cancelled. What happened: launcher logs {job.job_id}")
+
+    def abandon(self) -> None:
+        """This process ends now. A job that its worker has runs on; else another process deletes the node."""
+        needed = not self._engine.started if self._outcome is None else self._engine.intent is not None
+        if needed:
+            self._leave()
+        self._left = True
 
     def _leave(self) -> None:
         """Whatever the engine's thread was doing, which ends with this process: another one ends the job."""
@@ -156,7 +209,8 @@ class _Running:
             )
 
     def _spawn_end(self) -> None:
-        spawn_end(self._submission.platform, self._submission.record, self._submission.key)
+        submission = self._submission
+        spawn_end(submission.platform, submission.record, submission.key, self._engine.intent)
 
     def _run(self) -> None:
         try:
@@ -165,6 +219,7 @@ class _Running:
             self._failure = exc
         finally:
             self._ended.set()
+            self._over.set()
 
     def _on_outcome(self, outcome: Outcome) -> None:
         self._outcome = outcome

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
 
 from launcher.errors import CloudError, Conflict, WorkerLost
-from launcher.fleet import lease_book
-from launcher.fleet.job_records import AttemptRecord, read_attempts, read_outcome, settle
+from launcher.fleet import lease_book, pool
+from launcher.fleet.job_records import read_intents, read_outcome, settle
 from launcher.fleet.platform import Platform
 from launcher.fleet.release import release
 from launcher.records import codec
-from launcher.records.jobs import Cancel, ErrorInfo, JobRecord, JobStatus
-from launcher.records.leases import LeaseRefused, LeaseState
+from launcher.records.jobs import Cancel, ErrorInfo, Intent, JobRecord, JobStatus
+from launcher.records.leases import Lease, LeaseRefused, LeaseState
 from launcher.records.paths import JobPaths
-from launcher.records.swap import create_once
+from launcher.records.swap import Stored, create_once
 
 _UNSTARTED_S = 900.0  # a job without a next record for this long has lost its driver
 
@@ -26,9 +25,10 @@ def request_cancel(platform: Platform, job: JobRecord) -> None:
     create_once(platform.store, JobPaths(job.owner, job.job_id).cancel, codec.encode(wish))
 
 
-def cancel(platform: Platform, job: JobRecord, key: str = "", *, timeout_s: float) -> bool:
-    """Records the wish, commits CANCELLED unless the job had ended, and deletes the attempts' nodes; whether all are
-    seen gone within `timeout_s`.
+def cancel(platform: Platform, job: JobRecord, key: str = "", *, timeout_s: float, force: bool = False) -> bool:
+    """Records the wish, commits CANCELLED unless the job had ended, and deletes the nodes that it holds; whether all
+    are seen gone within `timeout_s`. A node that stays warm after the job is left to its worker, which stops the job
+    within seconds, unless `force` is set.
 
     The order matters: after the outcome stands no driver starts anything more, and whatever one is creating at this
     moment is condemned here or by that driver, which finds its lease CONDEMNED.
@@ -38,53 +38,87 @@ def cancel(platform: Platform, job: JobRecord, key: str = "", *, timeout_s: floa
         error = ErrorInfo("Cancelled", f"job {job.job_id} was cancelled by {platform.profile.owner}")
         settle(platform, job, 1, JobStatus.CANCELLED, error, key)
     gone = True
-    for attempt in read_attempts(platform, job):
-        by = f"{job.job_id}/{attempt.number}"
+    for intent, _ in read_intents(platform, job):
+        found = lease_book.read(platform.store, intent.zone, intent.queued_resource)
+        if found is None and not intent.made:
+            continue
+        if found is not None and _spared(*found, job):
+            if force:  # its driver is gone; where the worker has it, that lets it go
+                pool.give_back(platform, found[0], intent.holder)
+            continue
+        if found is not None and _stays(found[0], intent, job, force):
+            continue
         reason = f"job {job.job_id} ended"
         try:
-            gone &= release(platform, attempt.zone, attempt.queued_resource, by=by, reason=reason, timeout_s=timeout_s)
+            gone &= release(
+                platform, intent.zone, intent.queued_resource, by=intent.holder, reason=reason, timeout_s=timeout_s
+            )
         except LeaseRefused as exc:
             raise Conflict(f"job {job.job_id} is cancelled, but its node is in use: {exc}") from exc
     return gone
 
 
+def _spared(lease: Lease, stored: Stored, job: JobRecord) -> bool:
+    """Whether the node is not this job's to delete: named by it, somebody else's, or prepared for longer."""
+    if lease.state is LeaseState.CONDEMNED:
+        return False
+    return lease.external or bool(job.node) or lease.owner != job.owner or lease.warm_until > stored.now
+
+
+def _stays(lease: Lease, intent: Intent, job: JobRecord, force: bool) -> bool:
+    """Whether the node of this intent is used by something else, or stays warm once its worker has stopped the job."""
+    if lease.state is LeaseState.CONDEMNED:
+        return False
+    if lease.holder != intent.holder:
+        return not (force and intent.made and lease.state is LeaseState.WARM)
+    if lease.job and lease.job != f"{job.owner}/{job.job_id}/{intent.attempt}":
+        return True  # the same session's next job
+    return not force and lease.state is LeaseState.HELD and lease.writer == "worker" and job.keep_warm_s > 0
+
+
 def settle_if_lost(platform: Platform, job: JobRecord, key: str = "") -> None:
     """A job that can never end by itself gets its outcome from whoever notices, and its node is deleted."""
-    attempts = read_attempts(platform, job)
-    why = _lost(platform, job, attempts)
+    intents = read_intents(platform, job)
+    last = intents[-1] if intents else None
+    why = _lost(platform, job, last)
     if not why:
         return
-    if attempts:
-        resource = attempts[-1].queued_resource
+    dead: list[Intent] = []
+    for intent, _ in intents:
+        found = lease_book.read(platform.store, intent.zone, intent.queued_resource)
+        ours = found is not None and (found[0].holder == intent.holder or found[0].state is LeaseState.CONDEMNED)
+        if found is None or not ours:
+            continue  # nothing was asked for, or it is somebody else's by now
         try:
-            lease_book.condemn(platform.store, attempts[-1].zone, resource, why, by="")
+            lease_book.condemn(platform.store, intent.zone, intent.queued_resource, why, by="")
         except LeaseRefused:
-            if lease_book.read(platform.store, attempts[-1].zone, resource) is not None:
-                return  # somebody renewed it this moment
-    settle(platform, job, len(attempts), JobStatus.FAILED, ErrorInfo(WorkerLost.__name__, why), key)
-    for attempt in attempts:
+            if found[0].external:
+                continue
+            return  # somebody renewed it this moment
+        dead.append(intent)
+    attempt = last[0].attempt if last else 0
+    settle(platform, job, attempt, JobStatus.FAILED, ErrorInfo(WorkerLost.__name__, why), key)
+    for intent in dead:
         with contextlib.suppress(CloudError):  # the node's own timer finds a condemned lease too
-            platform.nodes.delete_queued_resource(attempt.zone, attempt.queued_resource)
+            platform.nodes.delete_queued_resource(intent.zone, intent.queued_resource)
 
 
-def _lost(platform: Platform, job: JobRecord, attempts: Sequence[AttemptRecord]) -> str:
+def _lost(platform: Platform, job: JobRecord, last: tuple[Intent, Stored] | None) -> str:
     """Why nobody can be working on the job, or "". Timed by GCS's clock alone."""
-    names = JobPaths(job.owner, job.job_id)
-    found = None
-    if attempts:
-        last = attempts[-1]
-        found = lease_book.read(platform.store, last.zone, last.queued_resource)
-    if found is None:
-        newest = platform.store.read(names.intent(len(attempts)) if attempts else names.job)
-        if newest is None or newest.now - newest.updated < _UNSTARTED_S:
+    newest = last[1] if last else platform.store.read(JobPaths(job.owner, job.job_id).job)
+    found = lease_book.read(platform.store, last[0].zone, last[0].queued_resource) if last else None
+    if newest is None:
+        return ""
+    if last is None or found is None:
+        if newest.now - newest.updated < _UNSTARTED_S:
             return ""
         return f"the launcher process that should have started job {job.job_id} is gone"
-    lease, stored = found
-    silent_s = stored.now - stored.updated
+    intent, (lease, stored) = last[0], found
+    silent_s = stored.now - max(stored.updated, newest.updated)
     if silent_s < 2 * lease.ttl_s:  # a worker that stopped in time may still be telling how the job ended
         return ""
     if lease.state is LeaseState.CONDEMNED:
-        return f"node {last.node} was given up ({lease.reason}) before the job had an outcome"
-    if lease.state is LeaseState.WARM:
-        return ""
-    return f"nobody has renewed the lease of node {last.node} for {silent_s:.0f} s"
+        return f"node {intent.node} was given up ({lease.reason}) before the job had an outcome"
+    if lease.holder != intent.holder:
+        return f"node {intent.node} was released before the job had an outcome"
+    return f"nobody has renewed the lease of node {intent.node} for {silent_s:.0f} s"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from launcher.errors import ConfigError
 from launcher.private_files import config_dir, create_private, read_private, write_private
+from launcher.records.leases import KEEP_WARM_S, MAX_LIFETIME_S
 from launcher.records.paths import OWNER
 from launcher.setting_types import nearest
 
@@ -39,7 +40,8 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,38}[a-z0-9])?")
 class Profile:
     """Where jobs go. `platform` begins every resource's id; `connect`: external, internal or iap.
 
-    `owner` is never "" in what load_profile returns. `simulated` only says what to print.
+    `owner` is never "" in what load_profile returns. `simulated` only says what to print. `keep_warm_s` and
+    `max_lifetime_s`: for calls that do not say. `shared_pool`: warm nodes of other owners are used too.
     """
 
     name: str
@@ -53,12 +55,18 @@ class Profile:
     ssh_port: int = 22
     tpu_endpoint: str = "https://tpu.googleapis.com"
     storage_endpoint: str = "https://storage.googleapis.com"
+    resource_manager_endpoint: str = "https://cloudresourcemanager.googleapis.com"
+    service_usage_endpoint: str = "https://serviceusage.googleapis.com"
+    iam_endpoint: str = "https://iam.googleapis.com"
     credentials: str = "default"
     owner: str = ""
     network: str = ""
     subnetwork: str = ""
     service_account: str = ""
     simulated: bool = False
+    keep_warm_s: float = KEEP_WARM_S
+    max_lifetime_s: float = MAX_LIFETIME_S
+    shared_pool: bool = False
 
 
 def load_profile(

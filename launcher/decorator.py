@@ -11,6 +11,7 @@ from launcher.errors import ConfigError, LauncherError, RemoteTraceback
 from launcher.worker_context import on_worker
 
 if TYPE_CHECKING:
+    from launcher.estimating import Estimate
     from launcher.job import Job
 
 P = ParamSpec("P")
@@ -55,6 +56,14 @@ class RemoteFunction(Generic[P, R]):
             _show_callers_line(exc)
             raise
 
+    def estimate(self, *, hours: float | None = None) -> Estimate:
+        """What a call that runs for `hours` costs by list price; without them, what it can cost at most."""
+        from launcher.estimating import estimate
+
+        if not isinstance(hours, int | float | None) or isinstance(hours, bool):
+            raise ConfigError(f"estimate(hours={hours!r}): give how long it runs, a number above 0")
+        return estimate(self._function, self._options, None if hours is None else hours * 3600.0)
+
     def map(self, inputs: object, *, max_nodes: int = 1) -> NoReturn:
         raise ConfigError("f.map(…) comes with a later version: call f.submit(…) in a loop")
 
@@ -90,13 +99,17 @@ def run(function: Any = None, /, **options: Any) -> Any:
     Options (all of them optional; LAUNCHER_* and [tool.launcher] in pyproject.toml give defaults):
       accelerator       Cloud TPU API spelling, "v5litepod-1"; aliases such as "v5e-1" are understood
       spot              capacity that Google may take back, at a fraction of the price
-      zone              where
+      spot_fallback     on demand where no zone has spot capacity
+      zone              where; several are tried in this order and share wait_timeout_s
+      reservation       the name of reserved capacity to use
+      node              an existing node by name, which is never deleted; zone says where to look
       runtime_version   TPU VM image; default: the right one for the accelerator
       dependencies      requirement strings, instead of what the project declares
       env               plain environment settings, recorded with the job
       capture_env_vars  names and globs of variables taken from here (secrets): never written anywhere
       timeout_s         of the function itself, enforced on the worker
       wait_timeout_s    how long to wait for hardware
+      keep_warm_s       how long the node waits for the next call (default 15 min); 0 deletes it at once
       max_lifetime_s    when the node is deleted whatever happens (default 24 h)
       project_root, name, labels, profile
 

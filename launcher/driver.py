@@ -21,10 +21,10 @@ from launcher.errors import CloudError, Unavailable
 from launcher.fleet.engine import RELEASE_TIMEOUT_S, Engine
 from launcher.fleet.platform import Platform, Poll
 from launcher.fleet.release import release
+from launcher.fleet.session import Sessions
 from launcher.records import codec
-from launcher.records.jobs import JobRecord
+from launcher.records.jobs import Intent, JobRecord
 from launcher.records.leases import LeaseRefused
-from launcher.records.paths import queued_resource_id
 from launcher.submission import agent_file
 
 
@@ -56,7 +56,8 @@ def main() -> int:
     record = codec.decode(JobRecord, json.dumps(document["record"]))
     key = document["key"]
     if document["run"] is None:
-        return 0 if _end(platform, record, key) else 1
+        intent = codec.decode(Intent, json.dumps(document["intent"])) if document["intent"] else None
+        return 0 if _end(platform, record, key, intent) else 1
     patience_s = _patience_s(platform.profile)
     engine = Engine(
         platform,
@@ -65,30 +66,37 @@ def main() -> int:
         key,
         progress=_Lines(),
         cancel=stop,
+        sessions=Sessions(),
         release_timeout_s=patience_s,
         **document["run"],
     )
     try:
         _Lines().notice(f"{record.job_id} {engine.run().status}")
     finally:
-        gone = engine.intent is None or _end(platform, record, key)
+        gone = engine.intent is None or _end(platform, record, key, engine.intent)
     return 0 if gone else 1
 
 
-def _end(platform: Platform, record: JobRecord, key: str) -> bool:
+def _end(platform: Platform, record: JobRecord, key: str, intent: Intent | None) -> bool:
     """Ends the job and its node, through an outage of the bucket too: the holder of a lease deletes without it."""
     patience_s = _patience_s(platform.profile)
     poll = Poll(platform.clock, timeout_s=patience_s, longest_s=60.0)
-    resource = queued_resource_id(record.platform, record.job_id, 1)
     while True:
         try:
-            return cancel(platform, record, key, timeout_s=patience_s)
+            return cancel(platform, record, key, timeout_s=patience_s, force=True)
         except Unavailable:
             if poll.expired:
                 raise
-        with contextlib.suppress(CloudError, LeaseRefused):
-            by = f"{record.job_id}/1"
-            release(platform, record.zones[0], resource, by=by, reason="the job was ended", timeout_s=60.0)
+        if intent is not None and intent.made:
+            with contextlib.suppress(CloudError, LeaseRefused):
+                release(
+                    platform,
+                    intent.zone,
+                    intent.queued_resource,
+                    by=intent.holder,
+                    reason="the job was ended",
+                    timeout_s=60.0,
+                )
         poll.pause()
 
 

@@ -51,7 +51,9 @@ class CloudError(LauncherError):
 
 
 class PermissionDenied(CloudError):
-    """The caller's identity may not do this (HTTP 403)."""
+    """The caller's identity may not do this (HTTP 403). `credentials`: they were not accepted anywhere (401)."""
+
+    credentials = False
 
 
 class ApiDisabled(CloudError):

@@ -52,7 +52,7 @@ def follow(platform: Platform, job: Job[Any], progress: Progress) -> None:
 def _follow_live(platform: Platform, job: JobRecord, attempt: AttemptRecord, shown: int, progress: Progress) -> int:
     """Shows what comes from the worker until that ends for whatever reason: the bucket has the rest. Bytes shown."""
     with contextlib.suppress(LauncherError), _worker(platform, job, attempt, shown) as link:
-        for frame in link:
+        for frame in link.frames():
             if frame.kind == frames.LOG:
                 progress.log(frame.body[max(shown - frame.offset, 0) :])
                 shown = max(shown, frame.offset + len(frame.body))
@@ -63,7 +63,7 @@ def ask_worker(platform: Platform, job: JobRecord, attempts: Sequence[AttemptRec
     """The outcome of the newest attempt in the live worker's own words. CloudError, ConnectError."""
     if attempts:
         with _worker(platform, job, attempts[-1], 0) as link:
-            for frame in link:
+            for frame in link.frames():
                 if frame.kind == frames.OUTCOME:
                     return codec.decode(Outcome, frame.body)
     return None
@@ -76,6 +76,11 @@ def _worker(platform: Platform, job: JobRecord, attempt: AttemptRecord, offset: 
     node = platform.nodes.get_node(attempt.zone, attempt.node)
     if found is None or found[0].state is LeaseState.CONDEMNED or not found[0].host_keys or node is None:
         raise ConnectError(f"node {attempt.node} is not there any more")
+    if not attempt.made:
+        resource = platform.nodes.get_queued_resource(attempt.zone, attempt.queued_resource)
+        owner = resource.labels.get("launcher-owner") if resource is not None else ""
+        if owner != job.owner:  # the bucket may not choose whose word counts
+            raise ConnectError(f"node {attempt.node} is not {job.owner}'s own, so it is not asked about the job")
     attributes = platform.nodes.guest_attributes(attempt.zone, attempt.node) or (GuestAttributes({}),)
     # The bucket's word for the keys is not enough where the worker is asked because the bucket is not trusted.
     if attributes[0].host_keys != found[0].host_keys[0]:
@@ -92,5 +97,5 @@ def _worker(platform: Platform, job: JobRecord, attempt: AttemptRecord, offset: 
         )
         stack.enter_context(contextlib.closing(transport))
         label = f"worker 0 of {attempt.node}"
-        link = agent_link.follow(transport, agent_file(), job.job_id, attempt.number, offset, label, None)
+        link = agent_link.follow(transport, agent_file(), job.job_id, attempt.number, offset, label)
         yield stack.enter_context(contextlib.closing(link))

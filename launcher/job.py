@@ -33,6 +33,7 @@ _PARTS = {  # phases as they are recorded -> parts of a call as they are shown, 
     "result": "result",
 }
 _CHECK_LOST_S = 30.0
+_LAST_WORD_S = 5.0
 _DELETE_HERE_S = 60.0  # how long cancel() waits to see the node gone before a detached process does
 
 
@@ -166,6 +167,10 @@ class Job(Generic[R]):
         """Seconds that each finished part of the newest attempt took, in order: pack, wait, connect, environment,
         user code, result."""
         attempts = self.attempts
+        poll = Poll(self._platform.clock, timeout_s=_LAST_WORD_S if self.done() else 0.0)
+        while attempts and attempts[-1].phase != "done" and not poll.expired:
+            poll.pause()  # the last status comes a moment after the outcome
+            attempts = self.attempts
         status = attempts[-1].worker_status if attempts else None
         measured = {**self._record.timings_s, **(status.timings_s if status else {})}
         parts: dict[str, float] = {}

@@ -14,7 +14,7 @@ from typing import Any
 from launcher.config import Profile
 from launcher.errors import ConfigError
 from launcher.records.paths import OWNER
-from launcher.setting_types import ZONE, nearest
+from launcher.setting_types import ZONE, nearest, seconds, seconds_or_zero
 
 _BUCKET = "[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
 _PATTERNS = {
@@ -28,10 +28,11 @@ _PATTERNS = {
     "proxy_command": (r"([^%{]|%[hpn%])*", "a command with %h (host), %p (port), %n (instance name) and %% only"),
     "credentials": (r"default|anonymous", "'default' or 'anonymous'"),
     "owner": (f"({OWNER.pattern})?", "up to 31 of a-z, 0-9 and '-'"),
-    "tpu_endpoint": (r"https?://[^/\s?#]+/?", "a URL without a path, such as https://tpu.googleapis.com"),
-    "storage_endpoint": (r"https?://[^/\s?#]+/?", "a URL without a path, such as https://storage.googleapis.com"),
     "service_account": (r"(\S+@\S+)?", "a service account's e-mail address"),
 }
+_ENDPOINTS = {f.name: f.default for f in dataclasses.fields(Profile) if f.name.endswith("_endpoint")}
+_PATTERNS |= {key: (r"https?://[^/\s?#]+/?", f"a URL without a path, such as {url}") for key, url in _ENDPOINTS.items()}
+_SECONDS = {"keep_warm_s": seconds_or_zero, "max_lifetime_s": seconds}
 _REQUIRED = ("project", "zones", "bucket")
 
 
@@ -64,12 +65,13 @@ def parse(name: str, data: bytes, path: Path) -> Profile:
         problems = [
             f"{path}: {key} = {document[key]!r}: credentials would be sent in the clear. "
             'Use https, or credentials = "anonymous".'
-            for key in ("tpu_endpoint", "storage_endpoint")
+            for key in _ENDPOINTS
             if document.get(key, "").startswith("http://") and not _loopback(document[key])
         ]
     if problems:
         raise ConfigError(problems)
     values: dict[str, Any] = document | {"zones": tuple(document["zones"])}
+    values |= {key: float(values[key]) for key in _SECONDS if key in values}
     return Profile(name=name, **values)
 
 
@@ -83,6 +85,14 @@ def _problem(key: str, value: Any) -> str:
     if key == "ssh_port":
         right = type(value) is int and 1 <= value <= 65535
         return "" if right else "must be a port number, 1 to 65535"
+    if key in _SECONDS:
+        try:
+            _SECONDS[key](value)
+        except ValueError as exc:
+            return str(exc)
+        return "must be a number" if isinstance(value, str) else ""
+    if key == "shared_pool":
+        return "" if isinstance(value, bool) else "must be true or false"
     if not isinstance(value, str):
         return "must be a string"
     if not value.isprintable():

@@ -109,7 +109,8 @@ def launcher_error(job: JobRecord, info: ErrorInfo) -> errors.LauncherError:
     kind = getattr(errors, info.kind, errors.JobError)
     if not (isinstance(kind, type) and issubclass(kind, errors.LauncherError)):
         kind = errors.JobError
-    error = kind(f"{info.message}\nMore: launcher logs {job.job_id}")
+    before = issubclass(kind, (errors.ConfigError, errors.CloudError, errors.FleetFrozen))  # nothing ran: no log
+    error = kind(info.message if before else f"{info.message}\nMore: launcher logs {job.job_id}")
     if info.traceback:
         error.__cause__ = errors.RemoteTraceback(info.traceback)
     return error

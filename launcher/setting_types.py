@@ -13,6 +13,7 @@ ZONE = re.compile(r"[a-z]+(-[a-z]+)+\d+-[a-z0-9]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+_DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
 _FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -38,7 +39,7 @@ def zones(value: Any) -> tuple[str, ...]:
             raise ValueError(f"has {zone!r}, which is no zone's name such as 'us-central1-a'")
     if not found:
         raise ValueError("must name at least one zone")
-    return found
+    return tuple(dict.fromkeys(found))
 
 
 def flag(value: Any) -> bool:
@@ -61,6 +62,16 @@ def seconds_or_zero(value: Any) -> float:
     if found < 0:
         raise ValueError("must be a number of seconds, 0 or more")
     return found
+
+
+def duration_s(value: str) -> float:
+    """Seconds of `30m`, `2h`, `1h30m`, `7d` or `90s`."""
+    match = _DURATION.fullmatch(value.strip().lower())
+    units = (86400, 3600, 60, 1)
+    total = sum(int(part or 0) * unit for part, unit in zip(match.groups(), units, strict=True)) if match else 0
+    if total <= 0:
+        raise ValueError("must be a time such as 30m, 2h or 1h30m")
+    return float(total)
 
 
 def count(value: Any) -> int:

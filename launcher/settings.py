@@ -19,7 +19,8 @@ __all__ = ["OPTIONS", "Settings", "resolve"]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What one call asks for, checked. Times in seconds. `zones` () and `max_lifetime_s` None: the platform's.
+    """What one call asks for, checked. Times in seconds. The platform's: `zones` (), `keep_warm_s` and
+    `max_lifetime_s` None.
 
     `cloud_only`: which of spot, zone, reservation and node were given; no simulator is started for those.
     """
@@ -27,11 +28,15 @@ class Settings:
     accelerator: Accelerator
     runtime_version: str
     spot: bool = False
+    spot_fallback: bool = False
+    reservation: str = ""
+    node: str = ""
     zones: tuple[str, ...] = ()
     dependencies: tuple[str, ...] | None = None
     env: dict[str, str] = dataclasses.field(default_factory=dict)
     capture_env_vars: tuple[str, ...] = ()
     timeout_s: float | None = None
+    keep_warm_s: float | None = None
     max_lifetime_s: float | None = None
     wait_timeout_s: float | None = None
     project_root: str | None = None
@@ -57,6 +62,7 @@ class _Option:
 _TABLE: dict[str, _Option] = {
     "accelerator": _Option(types.text),
     "spot": _Option(types.flag),
+    "spot_fallback": _Option(types.flag),
     "reservation": _Option(types.text),
     "zone": _Option(types.zones),
     "node": _Option(types.text),
@@ -84,16 +90,14 @@ OPTIONS = tuple(name for name, option in _TABLE.items() if option.call)
 _NEVER_IN_PROJECT = (
     *("profile", "platform", "project", "bucket", "control_bucket", "tpu_endpoint", "storage_endpoint"),
     *("connect", "proxy_command", "ssh_port", "credentials", "owner", "network", "subnetwork"),
-    *("service_account", "endpoint", "endpoints", "simulated", "zones"),
+    *("service_account", "endpoint", "endpoints", "simulated", "zones", "shared_pool"),
+    *("resource_manager_endpoint", "service_usage_endpoint", "iam_endpoint"),
 )
 _CLOUD_ONLY = ("spot", "zone", "reservation", "node")
 _LATER: dict[str, tuple[Any, ...]] = {  # the values that stand for "not asked for"
-    "reservation": (),
-    "node": (),
     "num_slices": (1,),
     "retries": (0,),
     "preemption_retries": (0, 3),
-    "keep_warm_s": (0.0,),
 }
 
 
@@ -188,8 +192,16 @@ def _check_together(chosen: dict[str, Any], places: dict[str, str], problems: li
     for name, neutral in _LATER.items():
         if name in chosen and chosen[name] not in neutral:
             problems.append(f"{places[name]} = {chosen[name]!r}: {name} comes with a later version. Leave it out.")
-    if len(chosen.get("zone", ())) > 1:
-        problems.append(f"{places['zone']}: trying several zones in turn comes with a later version. Give one.")
+    if "node" in chosen:
+        problems += [
+            f"{places[name]} with node = {chosen['node']!r}: that node is there already. Leave {name} out."
+            for name in ("spot", "spot_fallback", "reservation")
+            if chosen.get(name)
+        ]
+    elif chosen.get("spot") and chosen.get("reservation"):
+        problems.append(f"{places['reservation']} with spot: reserved capacity is no spot capacity. Leave one out.")
+    elif chosen.get("spot_fallback") and not chosen.get("spot"):
+        problems.append(f"{places['spot_fallback']} without spot: without it every node is on demand. Add spot=True.")
     limit, lifetime = chosen.get("timeout_s"), chosen.get("max_lifetime_s")
     if limit is not None and lifetime is not None and limit > lifetime:
         problems.append(

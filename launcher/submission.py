@@ -12,17 +12,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.cloud import preload
 from launcher.config import config_dir, load_profile, read_private, write_private
-from launcher.errors import ConfigError
+from launcher.errors import ApiDisabled, ConfigError, PermissionDenied
 from launcher.fleet.agent_link import AgentFile
 from launcher.fleet.platform import Platform, platform_of
 from launcher.records import codec, signing
-from launcher.records.jobs import Blob, JobRecord
+from launcher.records.jobs import Blob, Intent, JobRecord
 from launcher.records.paths import JobPaths, new_job_id
 from launcher.records.swap import create_once, same_token
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from launcher.config import Profile
     from launcher.settings import Settings
     from launcher.shipping import Packed
+
+
+_TOLD: set[str] = set()  # of what is sent and what is not: once in a process, as calls come in loops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,19 +64,24 @@ def submit(
     platform = platform_of(load_profile(settings.profile, cloud_only=settings.cloud_only))
     progress.notice(headline(platform.profile, settings, function))  # first: locking and packing may take a while
     started = time.monotonic()
-    with shipping.pack(
-        function,
-        tuple(args),
-        dict(kwargs),
-        dependencies=settings.dependencies,
-        capture_env_vars=settings.capture_env_vars,
-        env=settings.env,
-        project_root=settings.project_root,
-        max_archive_bytes=settings.max_archive_bytes,
-        on_step=progress.notice,
-    ) as packed:
+    with (
+        _explained(platform),
+        shipping.pack(
+            function,
+            tuple(args),
+            dict(kwargs),
+            dependencies=settings.dependencies,
+            capture_env_vars=settings.capture_env_vars,
+            env=settings.env,
+            project_root=settings.project_root,
+            max_archive_bytes=settings.max_archive_bytes,
+            on_step=progress.notice,
+        ) as packed,
+    ):
         for notice in packed.notices:
-            progress.notice(notice)
+            if notice not in _TOLD:
+                _TOLD.add(notice)
+                progress.notice(notice)
         owner = platform.profile.owner
         shipping.upload(packed, platform.store, owner, endpoint=platform.profile.storage_endpoint)
         record = _record(platform.profile, settings, packed, function, time.monotonic() - started)
@@ -81,10 +89,22 @@ def submit(
     key = signing.new_key()
     _write_key(record.job_id, key)
     data = codec.encode(record)
-    stands = create_once(platform.store, JobPaths(owner, record.job_id).job, data)
+    with _explained(platform):
+        stands = create_once(platform.store, JobPaths(owner, record.job_id).job, data)
     if not same_token(stands, data):
         raise ConfigError(f"job id {record.job_id} is taken: run it again")
     return Submission(platform, record, key, secrets, index_args)
+
+
+@contextlib.contextmanager
+def _explained(platform: Platform) -> Iterator[None]:
+    """A refusal within it tells all that is missing."""
+    try:
+        yield
+    except (PermissionDenied, ApiDisabled) as exc:
+        from launcher.fleet import doctor  # what only a failure needs
+
+        raise doctor.explain(platform, exc) from exc.__cause__
 
 
 @functools.cache
@@ -102,6 +122,7 @@ def _record(
 
     accelerator = settings.accelerator
     zones = settings.zones or profile.zones
+    keep_warm_s = profile.keep_warm_s if settings.keep_warm_s is None else settings.keep_warm_s
     agent = agent_file()
     return JobRecord(
         job_id=new_job_id(),
@@ -122,6 +143,10 @@ def _record(
         lock_tpu=packed.lock_tpu.blob,
         archive=packed.archive.blob if packed.archive else None,
         spot=settings.spot,
+        spot_fallback=settings.spot_fallback,
+        reservation=settings.reservation,
+        node=settings.node,
+        keep_warm_s=keep_warm_s,
         cwd=packed.cwd,
         import_paths=packed.import_paths,
         client_root=packed.client_root,
@@ -130,12 +155,22 @@ def _record(
         labels=settings.labels,
         timeout_s=settings.timeout_s,
         wait_timeout_s=settings.wait_timeout_s,
-        max_lifetime_s=settings.max_lifetime_s or 24 * 3600.0,
+        max_lifetime_s=_lifetime_s(profile, settings),
         max_result_bytes=settings.max_result_bytes,
         usd_per_hour=hourly_usd(accelerator, zones[0], settings.spot),
         timings_s={"pack": pack_s},
         simulated=profile.simulated,
     )
+
+
+def _lifetime_s(profile: Profile, settings: Settings) -> float:
+    lifetime_s = settings.max_lifetime_s or profile.max_lifetime_s
+    if settings.timeout_s is not None and settings.timeout_s > lifetime_s and not settings.node:
+        raise ConfigError(
+            f"timeout_s = {settings.timeout_s:g} is longer than max_lifetime_s = {lifetime_s:g} of profile "
+            f"{profile.name!r}: the node would be gone before the job's time is up. Give max_lifetime_s=…"
+        )
+    return lifetime_s
 
 
 def _name(settings: Settings, function: Callable[..., Any]) -> str:
@@ -177,17 +212,21 @@ def spawn_driver(submission: Submission) -> None:
     _detach(submission.platform, submission.record, submission.key, run)
 
 
-def spawn_end(platform: Platform, record: JobRecord, key: str) -> None:
-    """Starts a detached process that ends the job, unless it has ended, and deletes its node."""
-    _detach(platform, record, key, None)
+def spawn_end(platform: Platform, record: JobRecord, key: str, intent: Intent | None = None) -> None:
+    """Starts a detached process that ends the job, unless it has ended, and deletes its node. `intent`: what it is to
+    delete even where the bucket cannot be read."""
+    _detach(platform, record, key, None, intent)
 
 
-def _detach(platform: Platform, record: JobRecord, key: str, run: Mapping[str, Any] | None) -> None:
+def _detach(
+    platform: Platform, record: JobRecord, key: str, run: Mapping[str, Any] | None, intent: Intent | None = None
+) -> None:
     document = {
         "profile": dataclasses.asdict(platform.profile),
         "record": json.loads(codec.encode(record)),
         "key": key,
         "run": run,
+        "intent": json.loads(codec.encode(intent)) if intent is not None else None,
     }
     folder = config_dir() / "drivers"
     folder.mkdir(mode=0o700, exist_ok=True)

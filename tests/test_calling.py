@@ -90,7 +90,7 @@ def test_again_while_the_node_is_deleted_leaves_that_to_another_process(
 ) -> None:
     job = recorded(world, monkeypatch)
     spawned: list[str] = []
-    monkeypatch.setattr(calling, "spawn_end", lambda platform, record, key: spawned.append(record.job_id))
+    monkeypatch.setattr(calling, "spawn_end", lambda platform, record, key, intent: spawned.append(record.job_id))
     deleting, go_on = threading.Event(), threading.Event()
     delete = world.nodes.delete_queued_resource
 
@@ -99,9 +99,12 @@ def test_again_while_the_node_is_deleted_leaves_that_to_another_process(
         go_on.wait()
         delete(zone, name)
 
-    def second(self: threading.Thread, timeout: float | None = None) -> None:
-        deleting.wait()
-        raise KeyboardInterrupt
+    wait = threading.Event.wait
+
+    def second(self: threading.Event, timeout: float | None = None) -> bool:
+        if threading.current_thread() is threading.main_thread() and deleting.is_set():
+            raise KeyboardInterrupt
+        return wait(self, 0.01 if threading.current_thread() is threading.main_thread() else timeout)
 
     monkeypatch.setattr(world.nodes, "delete_queued_resource", slow)
     monkeypatch.setattr(Job, "result", interrupted)
@@ -109,7 +112,7 @@ def test_again_while_the_node_is_deleted_leaves_that_to_another_process(
     start = threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda self: (running.append(self), start(self))[1])
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "join", second)
+        patch.setattr(threading.Event, "wait", second)
         with pytest.raises(KeyboardInterrupt):
             f()
     assert spawned == [job.job_id]

@@ -108,6 +108,15 @@ class TestProfiles:
         assert read_profile("work") == proxied
         assert load_profile("work") == proxied
 
+    def test_what_it_says_of_its_nodes(self, folder: Path) -> None:
+        assert (WORK.keep_warm_s, WORK.max_lifetime_s, WORK.shared_pool) == (900.0, 86400.0, False)
+        shared = dataclasses.replace(WORK, keep_warm_s=0.0, max_lifetime_s=3600.0, shared_pool=True)
+        save_profile(shared)
+        assert read_profile("work") == shared
+        write_profile(folder, 'keep_warm_s = -1\nmax_lifetime_s = 0\nshared_pool = "yes"\n')
+        with pytest.raises(ConfigError, match=r"keep_warm_s = -1(.|\n)*max_lifetime_s = 0(.|\n)*true or false"):
+            read_profile("work")
+
     @pytest.mark.parametrize("command", ["relay {host} {port}", "relay %h %x", "relay %"])
     def test_a_proxy_command_with_unknown_parts_is_refused_before_anything_exists(self, command: str) -> None:
         with pytest.raises(ConfigError, match=r"proxy_command.*%h \(host\), %p \(port\)"):

@@ -66,6 +66,7 @@ MAY_IMPORT = {
     "cloud": FOUNDATION | {"cloud", "records"},
     "fleet": FOUNDATION | {"fleet", "cloud", "agent", "records"},
     "shipping": FOUNDATION | {"shipping", "cloud", "agent", "records"},
+    "functions": {"functions", "fleet", "records", "config", "errors"},
 }
 # Which part alone may import each of these: one seam per external system.
 ONLY_IN = {

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 import launcher
-from launcher.cli import accelerators, files, jobs, nodes, profile, sim
+from launcher.cli import accelerators, costs, doctor, files, jobs, nodes, profile, reap, sim
 from launcher.cli.output import Group, notice
 from launcher.errors import ConfigError, LauncherError, RemoteTraceback
 from launcher.records.leases import LeaseRefused
@@ -30,7 +30,18 @@ def root() -> None:
     """
 
 
-for _command in (accelerators.accelerators, files.files, nodes.nodes, profile.profile, sim.sim, *jobs.COMMANDS):
+for _command in (
+    accelerators.accelerators,
+    doctor.doctor,
+    files.files,
+    nodes.nodes,
+    profile.profile,
+    reap.reap,
+    reap.unfreeze,
+    sim.sim,
+    *costs.COMMANDS,
+    *jobs.COMMANDS,
+):
     root.add_command(_command)
 
 
@@ -49,7 +60,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return exc.exit_code
     except click.UsageError as exc:
         where = exc.ctx.command_path if exc.ctx else "launcher"
-        notice(f"error: {exc.format_message()} See: {where} --help")
+        said = exc.format_message()
+        notice(f"error: {said}{'' if said.endswith(('.', '?')) else '.'} See: {where} --help")
         return exc.exit_code
     except Exception as exc:  # the one place for errors that are meant for people; bugs are raised on
         problems = _problems(exc)

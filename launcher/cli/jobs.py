@@ -108,7 +108,8 @@ def logs(job_id: str, follow: bool, worker: int, profile: str | None, as_json: b
         data = job.log_bytes(worker)
         Console().log(data, worker)
         if not data:
-            notice(f"job {job.id} has written nothing so far: {job.status()}")
+            status = job.status()
+            notice(f"job {job.id} {'wrote nothing' if status.ended else 'has written nothing so far'}: {status}")
 
 
 @click.command()

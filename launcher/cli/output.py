@@ -6,12 +6,17 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from launcher.errors import ConfigError
+from launcher.setting_types import ZONE, duration_s
 from launcher.terminal import clean
+
+if TYPE_CHECKING:
+    from launcher.settings import Settings
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -19,6 +24,52 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 profile_option = click.option(
     "--profile", metavar="NAME", help="Where to look; default: LAUNCHER_PROFILE or the default profile."
 )
+
+
+def wanted_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options for what hardware is meant; wanted_settings makes settings of them."""
+    for option in (
+        click.option("--spot", is_flag=True, help="Capacity that Google may take back."),
+        click.option("--zone", metavar="ZONE[,ZONE]", help="Where, in this order; default: the profile's zones."),
+        click.option("--accelerator", required=True, metavar="NAME", help="Such as v5litepod-8: launcher accelerators"),
+    ):
+        command = option(command)
+    return command
+
+
+def wanted_settings(**values: Any) -> Settings:
+    """The settings of a call that asks for this hardware. ConfigError lists what is wrong, by the options' names."""
+    from launcher.settings import resolve
+
+    try:
+        return resolve({name: None if value is False else value for name, value in values.items()})
+    except ConfigError as exc:
+        raise ConfigError([each.replace("@launcher.run: ", "--") for each in exc.problems]) from None
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, written as `30m`, `2h` or `1h30m`."""
+
+    name = "TIME"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return duration_s(str(value))
+        except ValueError as exc:
+            self.fail(f"{value!r} {exc}.", param, ctx)
+
+
+class Zone(click.ParamType[str]):
+    """A zone's name. Whether there is such a zone is Google's to say."""
+
+    name = "ZONE"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not ZONE.fullmatch(value):
+            self.fail(f"{value!r} is no zone's name such as 'us-central1-a'.", param, ctx)
+        return value
 
 
 class Group(click.Group):

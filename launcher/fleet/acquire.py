@@ -1,232 +1,126 @@
-"""Get a node: reserve, create, wait. Every state of the API has its reaction in the two tables below."""
+"""Get a new node: zone after zone, never two at once, until one is READY or every zone has answered."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import threading
-import time
+from collections.abc import Callable, Iterator, Sequence
 
 from launcher import keys
-from launcher.accelerators import Accelerator
-from launcher.cloud.retry import classify_failure
-from launcher.cloud.seams import Node, NodeSpec, Progress, QueuedResource
-from launcher.errors import CloudError, Conflict, OutOfCapacity, Preempted, Unavailable, WorkerLost
+from launcher.accelerators import Accelerator, hourly_usd, parse
+from launcher.cloud.retry import Deadline
+from launcher.cloud.seams import Node, NodeSpec, Progress
+from launcher.errors import (
+    ApiDisabled,
+    Cancelled,
+    CloudError,
+    InvalidRequest,
+    LauncherError,
+    NotFound,
+    OutOfCapacity,
+    PermissionDenied,
+    Preempted,
+    QuotaExceeded,
+    Unavailable,
+    WorkerLost,
+)
 from launcher.fleet import lease_book
-from launcher.fleet.platform import Platform, Poll
+from launcher.fleet.platform import Platform
+from launcher.fleet.release import release
+from launcher.fleet.request import NodeRequest
 from launcher.fleet.startup import startup_script
-from launcher.records import codec, paths
-from launcher.records.jobs import Intent, JobRecord
+from launcher.fleet.waiting import QUEUE_FOR_S, Try, Wait
+from launcher.records import paths
 from launcher.records.leases import Lease, reserve
-from launcher.records.swap import create_once, same_token
 
-WAIT, READY, FAIL = "wait", "ready", "fail"
+__all__ = ["Granted", "Try", "acquire", "check_hosts"]
 
-# What a waiter does in each state of a queued resource, and how the state is called in words.
-QUEUED_RESOURCE_STATES: dict[str, tuple[str, str]] = {
-    "STATE_UNSPECIFIED": (WAIT, "not known yet"),
-    "CREATING": (WAIT, "request received"),
-    "ACCEPTED": (WAIT, "request accepted, not queued yet"),
-    "WAITING_FOR_RESOURCES": (WAIT, "queued: waiting for free hardware"),
-    "PROVISIONING": (WAIT, "hardware found, starting the workers"),
-    "ACTIVE": (READY, "workers started"),
-    "SUSPENDING": (FAIL, "being suspended: Google takes the hardware back"),
-    "SUSPENDED": (FAIL, "suspended: Google took the hardware back"),
-    "FAILED": (FAIL, "failed"),
-    "DELETING": (FAIL, "being deleted by somebody else"),
-}
-NODE_STATES: dict[str, tuple[str, str]] = {
-    "STATE_UNSPECIFIED": (WAIT, "not known yet"),
-    "CREATING": (WAIT, "being created"),
-    "READY": (READY, "ready"),
-    "RESTARTING": (WAIT, "restarting"),
-    "REIMAGING": (WAIT, "being reimaged"),
-    "DELETING": (FAIL, "being deleted by somebody else"),
-    "REPAIRING": (WAIT, "under repair"),
-    "STOPPED": (FAIL, "stopped"),
-    "STOPPING": (FAIL, "being stopped"),
-    "STARTING": (WAIT, "starting"),
-    "PREEMPTED": (FAIL, "preempted: Google took the hardware back"),
-    "TERMINATED": (FAIL, "terminated"),
-    "HIDING": (FAIL, "being hidden"),
-    "HIDDEN": (FAIL, "hidden"),
-    "UNHIDING": (WAIT, "being unhidden"),
-    "UNKNOWN": (WAIT, "not known"),
-}
+_ZONE_DOWN_S = 60.0  # an API that does not answer for so long gives way to the next zone
+_GONE_WITHIN_S = 10 * 60.0  # a deletion takes Google one to three minutes
+_LOOK_S = 2.0
 
-_QUEUE_FOR_S = 24 * 3600.0  # a waiting request whose client died expires by itself after this
-_SEEN_WITHIN_S = 60.0  # an accepted request that stays invisible for longer is lost
+_SHORT: tuple[tuple[type[LauncherError], str], ...] = (
+    (OutOfCapacity, "no capacity"),
+    (QuotaExceeded, "no quota"),
+    (Preempted, "taken back"),
+    (Unavailable, "no answer"),
+    (PermissionDenied, "not permitted"),
+    (InvalidRequest, "request refused"),
+    (NotFound, "not found"),
+)
 
 
-def write_intent(platform: Platform, job: JobRecord, attempt: int, why: str) -> Intent:
-    """intent.json, before any cloud call: whoever reads it can replay or undo the attempt."""
-    resource = paths.queued_resource_id(job.platform, job.job_id, attempt)
-    intent = Intent(job.job_id, attempt, job.zones[0], resource, paths.node_id(resource), why, time.time())
-    data = codec.encode(intent)
-    name = paths.JobPaths(job.owner, job.job_id).intent(attempt)
-    if not same_token(create_once(platform.store, name, data), data):
-        raise Conflict(f"attempt {attempt} of job {job.job_id} was started by another process already")
-    return intent
+@dataclasses.dataclass(frozen=True)
+class Granted:
+    """A READY node. Its lease is RESERVED and renewed until close().
+
+    `left`: tries in zones whose API did not answer. Their leases are condemned; that nothing was made there
+    has still to be seen.
+    """
+
+    try_: Try
+    lease: Lease
+    node: Node
+    renewal: lease_book.Renewal
+    left: tuple[Try, ...] = ()
+
+    def close(self) -> None:
+        """After this nothing is written any more: the lease can be handed over."""
+        self.renewal.stop()
 
 
-def reserve_lease(platform: Platform, job: JobRecord, intent: Intent) -> Lease:
-    lease = reserve(
-        resource=intent.queued_resource,
-        zone=intent.zone,
-        platform=job.platform,
-        owner=job.owner,
-        holder=f"{job.job_id}/{intent.attempt}",
-        accelerator=job.accelerator,
-        spot=job.spot,
-    )
-    lease_book.create(platform.store, lease)
-    return lease
-
-
-def create_node(
-    platform: Platform, job: JobRecord, intent: Intent, progress: Progress, cancel: threading.Event
-) -> None:
-    """Asks for the queued resource until the request is accepted and can be seen, so that a deletion hits it."""
-    spec = _node_spec(platform, job, intent)
-    poll = Poll(platform.clock, timeout_s=job.wait_timeout_s, longest_s=20.0, cancel=cancel)
-    while True:
-        try:
-            platform.nodes.create_queued_resource(intent.zone, spec)
-            break
-        except Conflict:
-            break  # our own earlier request was heard: the id is ours alone
-        except Unavailable as exc:
-            if poll.expired:
-                raise
-            progress.phase("wait", f"{intent.zone}: {exc}")
-        poll.pause()
-    poll = Poll(platform.clock, timeout_s=_SEEN_WITHIN_S)
-    while True:
-        try:
-            if platform.nodes.get_queued_resource(intent.zone, intent.queued_resource) is not None:
-                return
-        except Unavailable:
-            if cancel.is_set():
-                raise
-            poll = Poll(platform.clock, timeout_s=_SEEN_WITHIN_S)  # nobody could look
-        if poll.expired:
-            raise WorkerLost(f"queued resource {intent.queued_resource} was accepted and is not there")
-        poll.pause()
-
-
-def _node_spec(platform: Platform, job: JobRecord, intent: Intent) -> NodeSpec:
-    profile = platform.profile
-    script = startup_script(
-        project=profile.project,
-        zone=intent.zone,
-        queued_resource=intent.queued_resource,
-        bucket=profile.bucket,
-        platform=job.platform,
-        owner=job.owner,
-        storage_endpoint=profile.storage_endpoint,
-        tpu_endpoint=profile.tpu_endpoint,
-        max_lifetime_s=job.max_lifetime_s,
-    )
-    return NodeSpec(
-        queued_resource=intent.queued_resource,
-        node=intent.node,
-        accelerator=job.accelerator,
-        runtime_version=job.runtime_version,
-        labels={**job.labels, "launcher-platform": job.platform, "launcher-owner": job.owner},
-        metadata={
-            **keys.ssh_keys_metadata(job.owner, keys.key_pair(profile.name)),
-            "enable-guest-attributes": "TRUE",
-            "startup-script": script,
-        },
-        spot=job.spot,
-        external_ip=profile.connect == "external",
-        network=profile.network,
-        subnetwork=profile.subnetwork,
-        service_account=profile.service_account,
-        valid_for_s=max(min(job.wait_timeout_s or _QUEUE_FOR_S, _QUEUE_FOR_S), 60.0),
-    )
-
-
-def wait_until_ready(
+def acquire(
     platform: Platform,
-    job: JobRecord,
-    intent: Intent,
+    request: NodeRequest,
+    holder: str,
     progress: Progress,
     cancel: threading.Event,
-    renewal: lease_book.Renewal,
-) -> Node:
-    """Waits until the node is READY, telling each change of state. Raises what the state says otherwise.
+    on_try: Callable[[Try], None],
+    still_wanted: Callable[[], None],
+) -> Granted:
+    """A new node for `holder`, from the first place that has one: spot in all zones, then on demand.
 
-    An outage of the API does not end the wait before its deadline.
+    `on_try` is told each try before any call that it makes, `still_wanted` raises when its lease stands and nothing was
+    asked for yet. Whatever is raised, the last try's resource is the caller's to release; of earlier ones only those
+    in zones whose API did not answer can be there, condemned.
     """
-    poll = Poll(platform.clock, timeout_s=job.wait_timeout_s, cancel=cancel)
-    words = told = ""
-    while True:
-        if renewal.lost:
-            raise WorkerLost(f"the node was taken away while waiting for it: {renewal.lost}")
-        try:
-            resource, node = _look(platform, intent)
-        except Unavailable as exc:
-            words = str(exc)
-        else:
-            _check(intent, resource, node, job.accelerator)
-            if node is not None and NODE_STATES.get(node.state, (WAIT, ""))[0] == READY:
-                return node
-            words = _words(resource, node)
-        if words != told:
-            progress.phase("wait", f"{intent.zone}: {words}")
-            told = words
-        if poll.expired:
-            raise OutOfCapacity(
-                f"no {job.accelerator} in {intent.zone} within wait_timeout_s={job.wait_timeout_s:g}; last state: "
-                f"{words}. Give another zone=…, spot=True or a longer wait_timeout_s."
-            )
-        poll.pause()
+    deadline = Deadline(platform.clock, request.wait_timeout_s)
+    places = [(zone, spot) for spot in _markets(request) for zone in request.zones]
+    answers: list[tuple[Try, LauncherError]] = []
+    left: list[Try] = []
+    with _told_when_over(progress):
+        for number, (zone, spot) in enumerate(places, 1):
+            _check(cancel)
+            one = _try(request, number, zone, spot, answers)
+            on_try(one)
+            lease = _reserve(platform, request, one, holder)
+            still_wanted()
+            others = places[number:]
+            wait = Wait(platform, one, request.accelerator, progress, cancel, deadline, tried=_tried(request, answers))
+            wait.queue_s = min(deadline.remaining() / (1 + len(others)), QUEUE_FOR_S)
+            wait.patience_s = _ZONE_DOWN_S if any(other != zone for other, _ in others) else None
+            try:
+                node, renewal = _one(platform, request, wait, lease)
+                return Granted(one, lease, node, renewal, tuple(left))
+            except (CloudError, Preempted) as exc:
+                answers.append((one, exc))
+                if not _elsewhere(exc) or not others or deadline.expired:
+                    if number == 1:
+                        raise
+                    raise _sum(request, answers) from exc
+                wait.tell(f"{_short(exc)}, deleting the request before another is made")
+            if not _clear(platform, one, holder, cancel, sure=wait.accepted) and wait.doubtful:
+                left.append(one)
+    raise AssertionError("a request names no zone")
 
 
-def _look(platform: Platform, intent: Intent) -> tuple[QueuedResource | None, Node | None]:
-    """The queued resource, and its node once it is ACTIVE."""
-    resource = platform.nodes.get_queued_resource(intent.zone, intent.queued_resource)
-    if resource is None or QUEUED_RESOURCE_STATES.get(resource.state, (WAIT, ""))[0] != READY:
-        return resource, None
-    return resource, platform.nodes.get_node(intent.zone, intent.node)
-
-
-def _check(intent: Intent, resource: QueuedResource | None, node: Node | None, accelerator: str) -> None:
-    """Raises where resource or node can only be given up."""
-    if resource is None:
-        raise WorkerLost(f"queued resource {intent.queued_resource} is gone: somebody deleted it")
-    reaction, words = QUEUED_RESOURCE_STATES.get(resource.state, (WAIT, ""))
-    if reaction == FAIL:
-        raise _failure(intent, resource, words, accelerator)
-    if node is None:
-        return
-    reaction, words = NODE_STATES.get(node.state, (WAIT, ""))
-    if reaction == FAIL:
-        kind = Preempted if node.state == "PREEMPTED" else WorkerLost
-        raise kind(f"node {intent.node} in {intent.zone} is {words} ({node.state}) before the job started")
-
-
-def _failure(intent: Intent, resource: QueuedResource, words: str, accelerator: str) -> Exception:
-    where = f"{accelerator} in {intent.zone}"
-    if resource.state == "FAILED":
-        kind: type[CloudError] = classify_failure(resource.error_code, resource.reason)
-        advice = {
-            "OutOfCapacity": "Try another zone=…, spot=True or spot=False, or later.",
-            "QuotaExceeded": "Ask for more quota (IAM & Admin > Quotas), or use another zone=….",
-        }.get(kind.__name__, "")
-        return kind(f"{where}: the request failed: {resource.reason or 'no reason given'}. {advice}".rstrip())
-    if resource.state in ("SUSPENDING", "SUSPENDED"):
-        return Preempted(f"{where}: {words} before the job started. {resource.reason}".rstrip())
-    return WorkerLost(f"{where}: queued resource {intent.queued_resource} is {words}")
-
-
-def _words(resource: QueuedResource | None, node: Node | None) -> str:
-    assert resource is not None  # _check saw to it
-    words = QUEUED_RESOURCE_STATES.get(resource.state, (WAIT, "a state this version does not know"))[1]
-    text = f"{words} ({resource.state})"
-    if node is not None:
-        state = NODE_STATES.get(node.state, (WAIT, "a state this version does not know"))[1]
-        text = f"node {state} ({node.state})"
-    return f"{text}: {resource.reason}" if resource.reason else text
+@contextlib.contextmanager
+def _told_when_over(progress: Progress) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        progress.phase("waited")
 
 
 def check_hosts(node: Node, accelerator: Accelerator) -> None:
@@ -236,3 +130,155 @@ def check_hosts(node: Node, accelerator: Accelerator) -> None:
             f"node {node.name} has {len(node.endpoints)} workers, {accelerator.name} should have "
             f"{accelerator.hosts}: not using it"
         )
+
+
+def _markets(request: NodeRequest) -> tuple[bool, ...]:
+    return (True, False) if request.spot and request.spot_fallback else (request.spot,)
+
+
+def _try(request: NodeRequest, number: int, zone: str, spot: bool, answers: Sequence[tuple[Try, LauncherError]]) -> Try:
+    resource = request.resource_id(number)
+    why = f"{_place(request, answers[-1][0])}: {_short(answers[-1][1])}" if answers else "first choice"
+    return Try(number, zone, resource, paths.node_id(resource), spot, why)
+
+
+def _reserve(platform: Platform, request: NodeRequest, one: Try, holder: str) -> Lease:
+    lease = reserve(
+        resource=one.queued_resource,
+        zone=one.zone,
+        platform=request.platform,
+        owner=request.owner,
+        holder=holder,
+        accelerator=request.accelerator,
+        spot=one.spot,
+        job=request.job,
+        runtime_version=request.runtime_version,
+        labels=request.labels,
+        keep_warm_s=request.keep_warm_s,
+        max_lifetime_s=request.max_lifetime_s,
+        usd_per_hour=hourly_usd(parse(request.accelerator), one.zone, one.spot),
+    )
+    lease_book.create(platform.store, lease)
+    return lease
+
+
+def _one(platform: Platform, request: NodeRequest, wait: Wait, lease: Lease) -> tuple[Node, lease_book.Renewal]:
+    """One try to its READY node, with its lease being renewed; nothing renews it after an exception."""
+    renewal = lease_book.Renewal(platform.store, lease, platform.clock)
+    renewal.__enter__()
+    try:
+        wait.tell(f"asking for {request.accelerator}{_market(request, wait.one)}")
+        try:
+            wait.create(_node_spec(platform, request, wait))
+        except (InvalidRequest, NotFound) as exc:
+            raise type(exc)(f"{exc} {wait.advice(InvalidRequest)}") from exc
+        node = wait.until_ready(renewal)
+        check_hosts(node, parse(request.accelerator))
+        return node, renewal
+    except BaseException:
+        renewal.stop()
+        raise
+
+
+def _node_spec(platform: Platform, request: NodeRequest, wait: Wait) -> NodeSpec:
+    profile, one = platform.profile, wait.one
+    script = startup_script(
+        project=profile.project,
+        zone=one.zone,
+        queued_resource=one.queued_resource,
+        bucket=profile.bucket,
+        platform=request.platform,
+        owner=request.owner,
+        storage_endpoint=profile.storage_endpoint,
+        tpu_endpoint=profile.tpu_endpoint,
+        max_lifetime_s=request.max_lifetime_s,
+    )
+    return NodeSpec(
+        queued_resource=one.queued_resource,
+        node=one.node,
+        accelerator=request.accelerator,
+        runtime_version=request.runtime_version,
+        labels={**request.labels, "launcher-platform": request.platform, "launcher-owner": request.owner},
+        metadata={
+            **keys.ssh_keys_metadata(request.owner, keys.key_pair(profile.name)),
+            "enable-guest-attributes": "TRUE",
+            "startup-script": script,
+        },
+        spot=one.spot,
+        external_ip=profile.connect == "external",
+        network=profile.network,
+        subnetwork=profile.subnetwork,
+        service_account=profile.service_account,
+        valid_for_s=max(wait.queue_s, 60.0),
+        reservation=request.reservation,
+    )
+
+
+def _elsewhere(exc: LauncherError) -> bool:
+    """Whether another zone can answer something else."""
+    everywhere = isinstance(exc, ApiDisabled) or (isinstance(exc, PermissionDenied) and exc.credentials)
+    return not everywhere
+
+
+def _clear(platform: Platform, one: Try, holder: str, cancel: threading.Event, *, sure: bool) -> bool:
+    """Condemns and deletes what a failed try may have made, until that is seen gone.
+
+    False where the API does not answer there and never told that it took the request (`sure`).
+    """
+    deadline = Deadline(platform.clock, _GONE_WITHIN_S)
+    problem: CloudError | None = None
+    while True:
+        try:
+            if release(
+                platform,
+                one.zone,
+                one.queued_resource,
+                by=holder,
+                reason="another zone is tried",
+                timeout_s=_LOOK_S if sure else 0.0,
+            ):
+                return True
+            sure, problem = True, None
+        except CloudError as exc:
+            if not sure:
+                return False
+            if not isinstance(exc, Unavailable):
+                raise
+            problem = exc
+        _check(cancel)
+        if deadline.expired:
+            raise problem or Unavailable(
+                f"{one.queued_resource} in {one.zone} is still being deleted after {_GONE_WITHIN_S / 60:g} min, so no "
+                "other zone was asked. See: launcher nodes"
+            )
+
+
+def _check(cancel: threading.Event) -> None:
+    if cancel.is_set():
+        raise Cancelled("the job was cancelled")
+
+
+def _sum(request: NodeRequest, answers: Sequence[tuple[Try, LauncherError]]) -> LauncherError:
+    """What every place answered, in order; the class is that of the answer for which most can be done."""
+    errors = [exc for _, exc in answers]
+    useful = (kind for kind in (OutOfCapacity, QuotaExceeded) if any(isinstance(exc, kind) for exc in errors))
+    kind = next(useful, type(errors[-1])) if _elsewhere(errors[-1]) else type(errors[-1])
+    lines = [f"  {_place(request, one)}: {exc}" for one, exc in answers]
+    return kind("\n".join([f"no {request.accelerator} anywhere it was asked for:", *lines]))
+
+
+def _short(exc: LauncherError) -> str:
+    return next((words for kind, words in _SHORT if isinstance(exc, kind)), "failed")
+
+
+def _market(request: NodeRequest, one: Try) -> str:
+    return "" if not request.spot else " (spot)" if one.spot else " (on demand)"
+
+
+def _place(request: NodeRequest, one: Try) -> str:
+    return f"{one.zone}{_market(request, one)}"
+
+
+def _tried(request: NodeRequest, answers: Sequence[tuple[Try, LauncherError]]) -> str:
+    told = ", ".join(f"{_place(request, one)}: {_short(exc)}" for one, exc in answers)
+    return f"; tried {told}" if told else ""

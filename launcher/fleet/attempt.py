@@ -1,20 +1,20 @@
-"""One attempt on one node: connect, start the agent, follow it through lost connections to its outcome."""
+"""One attempt on one node: hand it to the agent, follow it through lost connections to its outcome."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import threading
+from collections.abc import Iterator
 
-from launcher.cloud.seams import GuestAttributes, Node, Progress, Transport
+from launcher.cloud.seams import Progress
 from launcher.errors import CloudError, ConnectError, Preempted, WorkerLost
-from launcher.fleet import agent_link, job_records, lease_book
-from launcher.fleet.acquire import FAIL, NODE_STATES
-from launcher.fleet.agent_link import AgentFile, AgentLink
-from launcher.fleet.connect import CONNECT_TIMEOUT_S, connect, host_keys
+from launcher.fleet import job_records, lease_book
 from launcher.fleet.platform import Platform, Poll
+from launcher.fleet.session import Session
+from launcher.fleet.waiting import FAIL, NODE_STATES
 from launcher.records import codec, frames
-from launcher.records.jobs import Outcome, WorkerStatus
+from launcher.records.jobs import JobStatus, Outcome, WorkerStatus
 from launcher.records.spec import Spec
 
 _RECONNECT_S = 10.0
@@ -26,47 +26,20 @@ class Attempt:
 
     platform: Platform
     spec: Spec
-    node: Node
-    agent: AgentFile
+    session: Session
     progress: Progress
     cancel: threading.Event
     offset: int = 0  # the next log byte to show
     heard: bool = False  # the agent has the attempt: from then on it is followed, not started
-    transport: Transport | None = None
-    attributes: tuple[GuestAttributes, ...] = ()
+    ran: bool = False  # the user's code was reached
 
-    @property
-    def label(self) -> str:
-        return f"worker 0 of {self.node.name}"
-
-    def connect(self) -> None:
-        """Learns the host keys that every later contact must see, and connects. Before any job ran there."""
-        self.attributes = host_keys(self.platform, self.spec.zone, self.node.name, self.spec.job.hosts, self.cancel)
-        self._connect(CONNECT_TIMEOUT_S)
-
-    def _connect(self, timeout_s: float) -> None:
-        self.close()
-        self.transport = connect(
-            self.platform,
-            zone=self.spec.zone,
-            node=self.node,
-            worker=0,
-            pinned=self.attributes[0],
-            owner=self.spec.job.owner,
-            cancel=self.cancel,
-            timeout_s=timeout_s,
-            tell=self.progress.notice,
-        )
-
-    def run(self, lease_token: str) -> Outcome:
+    def run(self) -> Outcome:
         """Hands the attempt to the agent, which is the lease's writer from then on, shows the log and returns the
         outcome. A lost connection is resumed at the byte where it stopped."""
-        self.spec = dataclasses.replace(self.spec, lease_token=lease_token)
         poll = Poll(self.platform.clock, longest_s=_RECONNECT_S, cancel=self.cancel)
         while True:
             try:
-                with contextlib.closing(self._link()) as link:
-                    outcome = self._consume(link)
+                outcome = self._start() if not self.heard else self._follow()
                 if outcome is not None:
                     return outcome
             except ConnectError as exc:
@@ -75,30 +48,58 @@ class Attempt:
                 self.progress.notice(f"connection lost ({exc}); the job runs on, connecting again")
             outcome = self._reconnect(poll)
             if outcome is not None:
+                self.ran = self.ran or outcome.status is JobStatus.SUCCEEDED
                 with contextlib.suppress(CloudError):
                     self._show_rest()
                 return outcome
 
-    def _link(self) -> AgentLink:
-        assert self.transport is not None
-        if not self.heard:  # starting twice is starting once
-            return agent_link.start(self.transport, self.agent, self.spec, self.label, self.cancel)
-        job_id, attempt = self.spec.job.job_id, self.spec.attempt
-        return agent_link.follow(self.transport, self.agent, job_id, attempt, self.offset, self.label, self.cancel)
+    def _start(self) -> Outcome | None:
+        """Starting twice is starting once. The lease may have gone back to the pool this moment: then it is taken
+        again."""
+        session = self.session
+        while True:
+            token = session.token
+            # What an earlier request without a token was answered with may still be on its way.
+            answers = session.run(dataclasses.replace(self.spec, lease_token=token), self.cancel)
+            outcome, released = self._consume(answers, heed_release=not token)
+            if not released:
+                return outcome
+            if not session.take_again(self.spec.holder, self._job_name()):
+                raise WorkerLost(f"node {session.node.name} was taken by somebody else or goes away")
 
-    def _consume(self, link: AgentLink) -> Outcome | None:
-        for frame in link:
+    def _job_name(self) -> str:
+        return f"{self.spec.job.owner}/{self.spec.job.job_id}/{self.spec.attempt}"
+
+    def _follow(self) -> Outcome | None:
+        job_id, attempt = self.spec.job.job_id, self.spec.attempt
+        with self.session.follow(job_id, attempt, self.offset, self.cancel) as answers:
+            return self._consume(answers, heed_release=False)[0]
+
+    def _consume(self, answers: Iterator[frames.Frame], *, heed_release: bool) -> tuple[Outcome | None, bool]:
+        """The outcome once it comes; or whether the lease had been released, so that nothing was started."""
+        for frame in answers:
+            if frame.kind == frames.RELEASED:
+                if heed_release and not self.heard:
+                    self.session.heard(frame)
+                    return None, True
+                continue
             if frame.kind == frames.ERROR:
-                raise WorkerLost(f"the agent on {self.label} gave up: {frame.body.decode(errors='replace')}")
-            self.heard = True
+                raise WorkerLost(f"the agent on {self.session.label} gave up: {frame.body.decode(errors='replace')}")
+            self.session.heard(frame)
             if frame.kind == frames.LOG:
                 self.progress.log(frame.body[max(self.offset - frame.offset, 0) :])
                 self.offset = max(self.offset, frame.offset + len(frame.body))
             elif frame.kind == frames.PHASE:
-                self.progress.phase(codec.decode(WorkerStatus, frame.body).phase)
+                phase = codec.decode(WorkerStatus, frame.body).phase
+                self.ran = self.ran or phase == "running"
+                self.progress.phase(phase)
             elif frame.kind == frames.OUTCOME:
-                return codec.decode(Outcome, frame.body)
-        return None
+                self.heard = True
+                return codec.decode(Outcome, frame.body), False
+            else:
+                continue  # a heartbeat tells nothing of this attempt
+            self.heard = True
+        return None, False
 
     def _reconnect(self, poll: Poll) -> Outcome | None:
         """Connects anew; or the outcome when the job ended meanwhile. Raises when the node is gone."""
@@ -108,7 +109,7 @@ class Attempt:
                 outcome = job_records.read_outcome(self.platform, self.spec.job)
                 if outcome is None:
                     self._check_alive()
-                    self._connect(_RECONNECT_S)
+                    self.session.connect(self.cancel, timeout_s=_RECONNECT_S, tell=self.progress.notice)
                 return outcome
             except (CloudError, ConnectError) as exc:
                 if isinstance(exc, ConnectError) and not exc.transient:
@@ -122,24 +123,19 @@ class Attempt:
 
     def _check_alive(self) -> None:
         """Raises Preempted or WorkerLost once nobody can be running the job any more; re-reads the address."""
-        node = self.platform.nodes.get_node(self.spec.zone, self.node.name)
+        zone, name = self.spec.zone, self.session.node.name
+        node = self.platform.nodes.get_node(zone, name)
         if node is not None and NODE_STATES.get(node.state, ("", ""))[0] != FAIL:
-            self.node = node
-            found = lease_book.read(self.platform.store, self.spec.zone, self.spec.queued_resource)
+            self.session.node = node
+            found = lease_book.read(self.platform.store, zone, self.spec.queued_resource)
             if found is not None and found[0].expired_as(found[1]):
-                raise WorkerLost(f"{self.label} has not renewed its lease for {found[0].ttl_s:g} s: it is dead")
+                words = f"has not renewed its lease for {found[0].ttl_s:g} s: it is dead"
+                raise WorkerLost(f"{self.session.label} {words}")
             return
         kind = Preempted if node is not None and node.state == "PREEMPTED" else WorkerLost
         words = "is gone" if node is None else f"is {node.state}"
-        raise kind(f"node {self.node.name} in {self.spec.zone} {words} while the job ran (spot={self.spec.job.spot})")
+        raise kind(f"node {name} in {zone} {words} while the job ran (spot={self.session.lease.spot})")
 
-    def stop(self, reason: str) -> None:
-        """Ends the job's processes on the worker, as far as it can be reached."""
-        if self.transport is not None and self.transport.alive():
-            job_id = self.spec.job.job_id
-            agent_link.stop(self.transport, self.agent, job_id, self.spec.attempt, reason, self.label)
-
-    def close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
-            self.transport = None
+    def stop(self, reason: str) -> bool:
+        """Ends the job's processes on the worker; False where it could not be reached."""
+        return self.session.stop(self.spec.job.job_id, self.spec.attempt, reason)

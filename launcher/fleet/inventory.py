@@ -1,35 +1,36 @@
-"""What this platform has right now, and how a person gets rid of one node."""
+"""What this platform has right now, who uses it, and when it will go."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import difflib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from launcher.accelerators import hourly_usd, parse
 from launcher.cloud.seams import Node, QueuedResource
-from launcher.errors import ConfigError, Conflict, Unavailable
+from launcher.errors import ConfigError, PermissionDenied
 from launcher.fleet import lease_book
-from launcher.fleet.acquire import NODE_STATES, QUEUED_RESOURCE_STATES, READY, WAIT
+from launcher.fleet.costs import clock_words, span_words
 from launcher.fleet.platform import Platform
-from launcher.fleet.release import delete
-from launcher.records.leases import Lease, LeaseRefused, LeaseState
-from launcher.records.paths import JOB_ID, LEASES
+from launcher.fleet.waiting import NODE_STATES, QUEUED_RESOURCE_STATES, READY, WAIT
+from launcher.records.leases import Lease, LeaseState
+from launcher.records.paths import LEASES
+from launcher.records.paths import lease as lease_name
+from launcher.records.policy import NodeFacts, PolicySettings, QueuedFacts, Reap, is_ours, verdict
 from launcher.records.swap import Stored
 
 _PARALLEL = 8
-_DELETE_TIMEOUT_S = 600.0  # Google takes one to three minutes
 _UNKNOWN = (WAIT, "in a state this version does not know")
+_SOON_S = 3600.0  # the end of its lifetime is worth a word then, though the node is in use
+_NEXT_PASS = "at the next pass of the idle shutdown"
 
 
 @dataclasses.dataclass(frozen=True)
 class NodeInfo:
-    """One queued resource of this platform with its nodes and its lease.
+    """One queued resource of this platform with its nodes and its lease, or an external node that has a lease.
 
     `state` is the API's, `words` the same for people. `lease_state` is None where there is no lease, `expired`
-    whether its holder is late. `created` in epoch seconds. `usd_per_hour`: list price, None where unknown.
+    whether its holder is late. `goes`: when it will go, in words; `reason`: the idle shutdown's, of that. Times in
+    epoch seconds by Google's clock, of which `now` is the present; None where there is none.
     """
 
     name: str
@@ -42,116 +43,59 @@ class NodeInfo:
     owner: str
     lease_state: LeaseState | None
     holder: str
+    job: str
     expired: bool
-    created: float
+    external: bool
+    created: float | None
+    idle_since: float | None
+    goes_at: float | None
+    goes: str
+    reason: str
     usd_per_hour: float | None
+    now: float
 
     @property
-    def lease_words(self) -> str:
-        """State and holder; without the holder where it is the attempt that the node is named after."""
-        if self.lease_state is None:
-            return "none"
-        job, _, attempt = self.holder.rpartition("/")
-        in_name = self.name.endswith(f"-{job}-a{attempt}")
-        tell = self.holder and not in_name and self.lease_state is not LeaseState.CONDEMNED
-        return f"{self.lease_state.value}{f' by {self.holder}' if tell else ''}{', expired' if self.expired else ''}"
+    def user(self) -> str:
+        """The holder as people say it, `ada@laptop`; nobody where it is being deleted."""
+        return "" if self.lease_state is LeaseState.CONDEMNED else self.holder.partition(":")[0]
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the idle shutdown may take it now."""
+        return self.goes == _NEXT_PASS
+
+    @property
+    def goes_why(self) -> str:
+        """`goes`, with its reason where that is not the plain course of things."""
+        tell = self.overdue or self.lease_state in (LeaseState.DRAINING, LeaseState.CONDEMNED)
+        return f"{self.goes}: {self.reason}" if tell else self.goes
 
 
 def list_nodes(platform: Platform) -> tuple[NodeInfo, ...]:
-    """Every queued resource with this platform's label and prefix, oldest first.
+    """Every queued resource with this platform's label and prefix, and every external node that was used; oldest first.
 
     Looks in the profile's zones and wherever a lease says that a node was asked for. CloudError when one zone
     cannot be listed: a part of the list would pass for all of it.
     """
-    ours = [(zone, each) for zone in _look(platform) for each in zone.resources if _is_ours(platform, each)]
+    leased = _leased(platform)
+    zones = look(platform, leased)
+    wanted: list[tuple[Zone, str, QueuedResource | None, list[Node]]] = []
+    for zone in zones:
+        ours = [each for each in zone.resources if is_ours(each.name, each.labels, platform.profile.platform)]
+        wanted += [(zone, it.name, it, [node for node in zone.nodes if node.name in it.nodes]) for it in ours]
+        made = {name for each in ours for name in each.nodes}
+        wanted += [
+            (zone, resource, None, [node])
+            for node in zone.nodes
+            if node.name not in made and lease_name(zone.name, resource := node.queued_resource or node.name) in leased
+        ]
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        found = list(pool.map(lambda pair: _info(platform, *pair), ours))
-    return tuple(sorted(found, key=lambda each: (each.created, each.name)))
-
-
-def delete_node(
-    platform: Platform,
-    name: str,
-    *,
-    force: bool,
-    cancel_job: Callable[[str], object],
-    tell: Callable[[str], object],
-) -> tuple[str, str, str]:
-    """Condemns and deletes the queued resource called `name` (or that has the node called so); seen gone on return.
-
-    Its own name, its zone, and the caller's job that had it and was cancelled, or "".
-
-    A live job of the caller's is ended through `cancel_job(job_id)` first. `tell` gets a line before slow steps.
-    ConfigError: there is no such node, or it is not this platform's. Conflict: somebody else's job uses it and
-    `force` is not set. Unavailable: it is still being deleted.
-    """
-    zone, resource = _find(platform, name)
-    job_id = ""
-    try:
-        job_id = _give_up(platform, zone, resource, force=force, cancel_job=cancel_job, tell=tell)
-    except LeaseRefused as exc:
-        raise Conflict(f"Node {resource} was taken this moment: {exc}. Look again: launcher nodes list") from exc
-    tell(f"deleting node {resource} in {zone}")
-    if not delete(platform, zone, resource, timeout_s=_DELETE_TIMEOUT_S):
-        raise Unavailable(
-            f"Node {resource} is still being deleted after {_DELETE_TIMEOUT_S:g} s. Look again: launcher nodes list"
-        )
-    return resource, zone, job_id
-
-
-def _give_up(
-    platform: Platform,
-    zone: str,
-    resource: str,
-    *,
-    force: bool,
-    cancel_job: Callable[[str], object],
-    tell: Callable[[str], object],
-) -> str:
-    """Makes the lease CONDEMNED by whatever its state needs; the job that was cancelled for it, or ""."""
-    owner = platform.profile.owner
-    reason = f"deleted by {owner}"
-    found = lease_book.read(platform.store, zone, resource)
-    if found is None:
-        # Every creator writes its lease first, so nobody is about to use this one; the tombstone keeps it so.
-        lease = Lease(resource, zone, platform.profile.platform, owner, LeaseState.CONDEMNED, "", "", reason=reason)
-        lease_book.create(platform.store, lease)
-        return ""
-    lease, stored = found
-    job_id = lease.holder.rpartition("/")[0]
-    if _is_live(lease, stored):
-        if lease.owner == owner and JOB_ID.fullmatch(job_id):
-            tell(f"cancelling job {job_id}, which uses the node")
-            cancel_job(job_id)
-            lease_book.condemn(platform.store, zone, resource, reason, by=lease.holder)
-            return job_id
-        if not force:
-            raise Conflict(
-                f"Node {resource} is in use by {lease.holder} of {lease.owner} ({lease.state.value}). "
-                f"To end it all the same: launcher nodes down {resource} --force"
-            )
-        _drain_now(platform, zone, resource, reason)
-    lease_book.condemn(platform.store, zone, resource, reason, by="")
-    return ""
-
-
-def _is_live(lease: Lease, stored: Stored) -> bool:
-    """Whether somebody may be using the node: only its holder may give it up then."""
-    try:
-        lease.condemn("", by="", updated=stored.updated, now=stored.now)
-    except LeaseRefused:
-        return lease.state is not LeaseState.CONDEMNED
-    return False
-
-
-def _drain_now(platform: Platform, zone: str, resource: str, reason: str) -> None:
-    """DRAINING with a deadline that has come: whoever holds it is told, and anybody may condemn it."""
-    with contextlib.suppress(LeaseRefused):  # it is DRAINING or CONDEMNED already, and no later than now
-        lease_book.change(platform.store, zone, resource, lambda lease, stored: lease.drain(stored.now, reason))
+        found = [each for each in pool.map(lambda it: _info(platform, *it), wanted) if each is not None]
+    return tuple(sorted(found, key=lambda each: (each.created or 0.0, each.name)))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Zone:
+class Zone:
     """All that the API lists in one zone, ours or not."""
 
     name: str
@@ -159,51 +103,127 @@ class _Zone:
     nodes: tuple[Node, ...]
 
 
-def _look(platform: Platform) -> list[_Zone]:
-    leased = [each.name[len(LEASES) :].rstrip("/") for each in platform.store.list(LEASES, delimiter="/")]
+def look(platform: Platform, leased: set[str] | None = None) -> list[Zone]:
+    """The profile's zones, and every zone that has a lease. `leased`: names of the leases, where they are known."""
+    names = _leased(platform) if leased is None else leased
 
-    def look(zone: str) -> _Zone:
-        resources = tuple(platform.nodes.list_queued_resources(zone))
-        return _Zone(zone, resources, tuple(platform.nodes.list_nodes(zone)))
+    def one(zone: str) -> Zone:
+        try:
+            resources = tuple(platform.nodes.list_queued_resources(zone))
+            return Zone(zone, resources, tuple(platform.nodes.list_nodes(zone)))
+        except PermissionDenied:
+            if zone in platform.profile.zones:
+                raise
+            return Zone(zone, (), ())  # refused there alone: a call named a zone that there is not
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        return list(pool.map(look, dict.fromkeys([*platform.profile.zones, *leased])))
+        zones = [*platform.profile.zones, *sorted(name[len(LEASES) :].partition("/")[0] for name in names)]
+        return list(pool.map(one, dict.fromkeys(zones)))
 
 
-def _is_ours(platform: Platform, resource: QueuedResource) -> bool:
-    name = platform.profile.platform
-    return resource.labels.get("launcher-platform") == name and resource.name.startswith(f"{name}-")
+def _leased(platform: Platform) -> set[str]:
+    return {each.name for each in platform.store.list(LEASES)}
 
 
-def _info(platform: Platform, zone: _Zone, resource: QueuedResource) -> NodeInfo:
-    found = lease_book.read(platform.store, zone.name, resource.name)
+def _info(
+    platform: Platform, zone: Zone, name: str, resource: QueuedResource | None, nodes: list[Node]
+) -> NodeInfo | None:
+    """None where the lease of a node that is not ours is not one of an external node."""
+    found = lease_book.read(platform.store, zone.name, name)
     lease, stored = found or (None, None)
-    nodes = [each for each in zone.nodes if each.name in resource.nodes]
-    accelerator = next((each.accelerator for each in nodes), "") or (lease.accelerator if lease else "")
+    if resource is None and (lease is None or not lease.external or lease.platform != platform.profile.platform):
+        return None
+    node, shown = (nodes[0] if nodes else None), resource or nodes[0]
+    accelerator = (node.accelerator if node else "") or (lease.accelerator if lease else "")
+    now = stored.now if stored else platform.store.time()
+    going = _going(node, found, resource, now)
     return NodeInfo(
-        name=resource.name,
+        name=shown.name,
         zone=zone.name,
-        nodes=resource.nodes,
+        nodes=tuple(each.name for each in nodes) or (resource.nodes if resource else ()),
         accelerator=accelerator,
-        spot=resource.spot,
-        state=resource.state,
-        words=_words(resource, nodes),
-        owner=resource.labels.get("launcher-owner", "") or (lease.owner if lease else ""),
+        spot=shown.spot,
+        state=shown.state,
+        words=_words(resource, node),
+        owner=shown.labels.get("launcher-owner", "") or (lease.owner if lease else ""),
         lease_state=lease.state if lease else None,
         holder=lease.holder if lease else "",
+        job=lease.job if lease else "",
         expired=lease.expired_as(stored) if lease and stored else False,
-        created=resource.create_time,
-        usd_per_hour=_price(accelerator, zone.name, resource.spot),
+        external=lease.external if lease else False,
+        created=_created(node, resource, lease) or None,
+        idle_since=_idle_since(lease, stored),
+        goes_at=going.at,
+        goes=going.words,
+        reason=going.reason,
+        usd_per_hour=(lease.usd_per_hour if lease else None) or _price(accelerator, zone.name, shown.spot),
+        now=now,
     )
 
 
-def _words(resource: QueuedResource, nodes: list[Node]) -> str:
+def _words(resource: QueuedResource | None, node: Node | None) -> str:
     """The state for people: of the node where it exists, as that is what can be used."""
-    reaction, words = QUEUED_RESOURCE_STATES.get(resource.state, _UNKNOWN)
-    if reaction == READY and nodes:
-        words = NODE_STATES.get(nodes[0].state, _UNKNOWN)[1]
+    reaction, words = (READY, "") if resource is None else QUEUED_RESOURCE_STATES.get(resource.state, _UNKNOWN)
+    if reaction == READY and node is not None:
+        words = NODE_STATES.get(node.state, _UNKNOWN)[1]
     words = words.removesuffix(" by somebody else")  # that is for one who waits for the node
-    return f"{words}: {resource.reason}" if resource.reason else words
+    return f"{words}: {resource.reason}" if resource is not None and resource.reason else words
+
+
+def _created(node: Node | None, resource: QueuedResource | None, lease: Lease | None) -> float:
+    """From when its age counts: of the node itself, where there is one."""
+    times = (
+        node.create_time if node else 0.0,
+        lease.created if lease else 0.0,
+        resource.create_time if resource else 0.0,
+    )
+    return next(filter(None, times), 0.0)
+
+
+def _idle_since(lease: Lease | None, stored: Stored | None) -> float | None:
+    """When it was released, or its holder was last heard of."""
+    if lease is None or stored is None or lease.state is LeaseState.CONDEMNED:
+        return None
+    return stored.updated if lease.state is LeaseState.WARM or lease.expired_as(stored) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Going:
+    words: str
+    at: float | None = None
+    reason: str = ""
+
+
+def _going(
+    node: Node | None, found: tuple[Lease, Stored] | None, resource: QueuedResource | None, now: float
+) -> _Going:
+    """When the idle shutdown will take it, by the rule that it goes by itself."""
+    settings = PolicySettings()
+    lease, updated = (found[0], found[1].updated) if found else (None, 0.0)
+    if lease is not None and lease.external:
+        return _Going("never (not ours)")
+    judged = verdict(
+        NodeFacts(node.name, node.state, node.create_time, node.labels) if node else None,
+        (lease, updated) if lease else None,
+        QueuedFacts(resource.name, resource.state, resource.create_time, resource.labels) if resource else None,
+        now,
+        settings,
+    )
+    if (lease is not None and lease.state is LeaseState.CONDEMNED) or (resource and resource.state == "DELETING"):
+        return _Going("being deleted", reason=judged.reason.removeprefix("condemned: "))
+    if isinstance(judged, Reap):
+        return _Going(_NEXT_PASS, now, judged.reason)
+    if lease is None:
+        return _Going("soon, unless somebody claims it", reason=judged.reason)
+    if lease.state is LeaseState.DRAINING:
+        return _Going(clock_words(lease.deadline, now), lease.deadline, judged.reason)
+    end = node.create_time + lease.max_lifetime_s if node and node.create_time else None
+    if lease.state is not LeaseState.WARM:
+        words = "in use" if lease.state is LeaseState.HELD else "waited for"
+        soon = f", until {clock_words(end, now)} at most" if end and end < now + _SOON_S else ""
+        return _Going(words + soon, end, judged.reason)
+    at = min(lease.idle_at(updated), end or float("inf"))
+    return _Going(f"{clock_words(at, now)} (in {span_words(at - now)})", at, judged.reason)
 
 
 def _price(accelerator: str, zone: str, spot: bool) -> float | None:
@@ -211,35 +231,3 @@ def _price(accelerator: str, zone: str, spot: bool) -> float | None:
         return hourly_usd(parse(accelerator), zone, spot)
     except ConfigError:  # a type that this version does not know
         return None
-
-
-def _find(platform: Platform, name: str) -> tuple[str, str]:
-    """Zone and id of our queued resource called `name`, or whose node is."""
-    zones = _look(platform)
-    ours: list[str] = []
-    foreign = ""
-    for zone in zones:
-        for resource in zone.resources:
-            if _is_ours(platform, resource):
-                ours.append(resource.name)
-                if name in (resource.name, *resource.nodes):
-                    return zone.name, resource.name
-            elif name in (resource.name, *resource.nodes):
-                foreign = zone.name
-        if name in (node.name for node in zone.nodes):
-            foreign = foreign or zone.name
-    raise ConfigError(_not_ours(platform, name, foreign) if foreign else _no_such_node(platform, name, ours))
-
-
-def _not_ours(platform: Platform, name: str, zone: str) -> str:
-    return (
-        f"{name} in {zone} was not made by platform {platform.profile.platform}, so the launcher does not touch it. "
-        f"List what it may delete: launcher nodes list"
-    )
-
-
-def _no_such_node(platform: Platform, name: str, ours: list[str]) -> str:
-    profile = platform.profile
-    near = difflib.get_close_matches(name, ours, 3, 0.5) or [each for each in ours if name in each][:3]
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"Platform {profile.platform} (profile {profile.name}) has no node {name}.{hint} See: launcher nodes list"

@@ -52,7 +52,8 @@ def settle(
 
 @dataclasses.dataclass(frozen=True)
 class AttemptRecord:
-    """One execution of a job on a node. `worker_status`: worker 0's own last word, None before it spoke."""
+    """One execution of a job on a node, or the try at it. `worker_status`: worker 0's own last word, None before it
+    spoke. `made`: the node was made for it."""
 
     number: int
     zone: str
@@ -61,33 +62,55 @@ class AttemptRecord:
     created: float  # epoch seconds
     why: str
     worker_status: WorkerStatus | None
+    holder: str = ""
+    made: bool = True
 
     @property
     def phase(self) -> str:
         return self.worker_status.phase if self.worker_status else "provisioning"
 
 
-def read_attempts(platform: Platform, job: JobRecord) -> list[AttemptRecord]:
-    """All attempts, oldest first. CloudError where an intent names anything but its own attempt's resource."""
-    found: list[AttemptRecord] = []
+def read_intents(platform: Platform, job: JobRecord) -> list[tuple[Intent, Stored]]:
+    """Every node that an attempt tried to get, oldest first. CloudError where one that was to be made for the attempt
+    has not the attempt's own id."""
+    found: list[tuple[Intent, Stored]] = []
     names = JobPaths(job.owner, job.job_id)
-    while (intent := read(platform.store, names.intent(len(found) + 1), Intent)) is not None:
+    attempt = number = 1
+    while True:
+        name = names.intent(attempt, number)
+        stored = platform.store.read(name)
+        if stored is None:
+            if number == 1:
+                return found
+            attempt, number = attempt + 1, 1
+            continue
+        intent = parse(stored, name, Intent)
         # What is deleted, and who is asked about results, follows from this: the bucket may not choose it freely.
-        resource = paths.queued_resource_id(job.platform, job.job_id, len(found) + 1)
-        if (intent.queued_resource, intent.node) != (resource, paths.node_id(resource)):
-            raise CloudError(f"{names.intent(len(found) + 1)} in the bucket is damaged or not ours: another resource")
-        found.append(
-            AttemptRecord(
-                number=len(found) + 1,
-                zone=intent.zone,
-                node=intent.node,
-                queued_resource=resource,
-                created=intent.created,
-                why=intent.why,
-                worker_status=read(platform.store, names.worker(len(found) + 1, 0, 0), WorkerStatus),
-            )
+        resource = paths.queued_resource_id(job.platform, job.job_id, attempt, number)
+        if intent.made and (intent.queued_resource, intent.node) != (resource, paths.node_id(resource)):
+            raise CloudError(f"{name} in the bucket is damaged or not ours: another resource")
+        found.append((dataclasses.replace(intent, attempt=attempt, number=number), stored))
+        number += 1
+
+
+def read_attempts(platform: Platform, job: JobRecord) -> list[AttemptRecord]:
+    """All attempts, oldest first, each on the last node that it tried to get. CloudError as in read_intents."""
+    names = JobPaths(job.owner, job.job_id)
+    last = {intent.attempt: intent for intent, _ in read_intents(platform, job)}
+    return [
+        AttemptRecord(
+            number=number,
+            zone=intent.zone,
+            node=intent.node,
+            queued_resource=intent.queued_resource,
+            created=intent.created,
+            why=intent.why,
+            worker_status=read(platform.store, names.worker(number, 0, 0), WorkerStatus),
+            holder=intent.holder,
+            made=intent.made,
         )
-    return found
+        for number, intent in last.items()
+    ]
 
 
 def log_chunks(platform: Platform, job: JobRecord, attempt: int, worker: int, offset: int) -> Iterator[bytes]:

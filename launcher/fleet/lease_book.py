@@ -64,7 +64,7 @@ class Renewal:
 
     def __init__(self, store: RecordStore, lease: Lease, clock: Clock) -> None:
         self._store = store
-        self._lease = lease
+        self.lease = lease  # as it was written last
         self._clock = clock
         self._stop = threading.Event()
         self.lost: str = ""  # why the lease is no longer ours, once that is known
@@ -83,10 +83,10 @@ class Renewal:
         self._thread.join()
 
     def _run(self) -> None:
-        lease = self._lease
+        zone, resource, holder = self.lease.zone, self.lease.resource, self.lease.holder
         while not self._clock.wait(RENEW_S, self._stop):
             try:
-                change(self._store, lease.zone, lease.resource, lambda it, _: it.renew(lease.holder))
+                self.lease = change(self._store, zone, resource, lambda it, _: it.renew(holder))
             except LeaseRefused as exc:
                 self.lost = str(exc)
                 return

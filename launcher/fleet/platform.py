@@ -11,7 +11,7 @@ from launcher.cloud.seams import Clock, SystemClock
 from launcher.errors import Cancelled
 
 if TYPE_CHECKING:
-    from launcher.cloud.seams import Connector, NodeService, ObjectStore
+    from launcher.cloud.seams import Connector, NodeService, ObjectStore, ProjectService
     from launcher.config import Profile
 
 
@@ -24,15 +24,12 @@ class Platform:
 
     @functools.cached_property
     def store(self) -> ObjectStore:
-        from launcher.cloud.storage import GcsBucket
+        return self._bucket(self.profile.bucket)
 
-        return GcsBucket(
-            self.profile.bucket,
-            project=self.profile.project,
-            endpoint=self.profile.storage_endpoint,
-            credentials=self.profile.credentials,
-            clock=self.clock,
-        )
+    @functools.cached_property
+    def control_store(self) -> ObjectStore:
+        """Where records are that a job must not be able to write; the jobs' bucket where there is no other."""
+        return self._bucket(self.profile.control_bucket) if self.profile.control_bucket else self.store
 
     @functools.cached_property
     def nodes(self) -> NodeService:
@@ -46,10 +43,27 @@ class Platform:
         )
 
     @functools.cached_property
+    def project(self) -> ProjectService:
+        from launcher.cloud.project import CloudProject
+
+        return CloudProject(self.profile, clock=self.clock)
+
+    @functools.cached_property
     def connector(self) -> Connector:
         from launcher.cloud.ssh import SshConnector
 
         return SshConnector()
+
+    def _bucket(self, name: str) -> ObjectStore:
+        from launcher.cloud.storage import GcsBucket
+
+        return GcsBucket(
+            name,
+            project=self.profile.project,
+            endpoint=self.profile.storage_endpoint,
+            credentials=self.profile.credentials,
+            clock=self.clock,
+        )
 
 
 @functools.cache

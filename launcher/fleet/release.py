@@ -13,17 +13,22 @@ _ASK_AGAIN_S = 15.0  # a deletion takes Google one to three minutes
 def release(platform: Platform, zone: str, resource: str, *, by: str, reason: str, timeout_s: float) -> bool:
     """Condemns the lease and deletes the queued resource with its nodes; True once it is seen gone.
 
-    LeaseRefused where somebody else holds the lease. Where GCS cannot be reached to condemn, the holder deletes
-    all the same: a lease that it holds can be taken by nobody (an expired one is only ever condemned).
+    LeaseRefused where somebody else holds the lease. Nothing is deleted that was not condemned: a worker may have given
+    the lease back unheard, and somebody else taken it. CloudError where GCS cannot be reached for so long.
     """
-    try:
-        lease_book.condemn(platform.store, zone, resource, reason, by=by)
-    except LeaseRefused:
-        if lease_book.read(platform.store, zone, resource) is not None:
-            raise
-    except CloudError:
-        if not by:
-            raise
+    poll = Poll(platform.clock, timeout_s=timeout_s, longest_s=_ASK_AGAIN_S)
+    while True:
+        try:
+            lease_book.condemn(platform.store, zone, resource, reason, by=by)
+            break
+        except LeaseRefused:
+            if lease_book.read(platform.store, zone, resource) is not None:
+                raise
+            break
+        except CloudError:
+            if poll.expired:
+                raise
+        poll.pause()
     return delete(platform, zone, resource, timeout_s=timeout_s)
 
 

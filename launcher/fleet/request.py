@@ -31,6 +31,11 @@ class NodeRequest:
     keep_warm_s: float = 0.0
     warm_for_s: float = 0.0  # a node prepared ahead: not idle for so long after it is READY
     max_lifetime_s: float = 24 * 3600.0
+    shared: bool = False  # whether a node of another owner will do
+
+    def lifetime_needed_s(self, max_lifetime_s: float) -> float:
+        """How long a node of that lifetime must live on to be used: for a call without a timeout, half of it."""
+        return self.need_s if self.need_s is not None else min(max_lifetime_s, self.max_lifetime_s) / 2
 
 
 def of_job(job: JobRecord, attempt: int) -> NodeRequest:

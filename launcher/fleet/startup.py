@@ -1,9 +1,9 @@
-"""The node's startup script: a timer that deletes the node when nobody wants it any more.
+"""The node's startup script: a timer on every worker that deletes the node when nobody wants it any more.
 
 It works from the first boot, before anything of ours arrived and with no client ever connecting: shell, and the
-image's own Python for HTTP. It reads the node's lease with the worker's own identity and follows the rule of
-records/leases.py; nothing is deleted unless the lease was condemned first, except past the uptime cap, which needs
-only a clock and the TPU API.
+image's own Python for HTTP. It reads the node's lease with the worker's own identity and follows records/policy.py,
+`margin_s` later. Nothing is deleted unless its lease was condemned first, except past the uptime cap, which needs only
+a clock and the TPU API.
 """
 
 from __future__ import annotations
@@ -13,15 +13,29 @@ import shlex
 import urllib.parse
 
 from launcher.records import paths
+from launcher.records.policy import PolicySettings
 
-IDLE_S = 15 * 60.0
-MARGIN_S = 10 * 60.0
-GRACE_S = 10 * 60.0  # from boot until a node without any lease counts as forgotten
 CHECK_S = 60
+_PASS_S = 300  # what a pass may take before it is given up
+_POLICY = PolicySettings()
 
 _TIMER = r"""
-import datetime, email.utils, json, os, sys, urllib.error, urllib.request
-c = json.loads(sys.argv[1]); up = float(sys.argv[2])
+import datetime, email.utils, json, os, signal, sys, time, urllib.error, urllib.request
+def monotonic():
+    # Not the time of day, which may be set hours forward after the boot. Simulated time is advanced: see there.
+    folder = os.environ.get("LAUNCHER_CLOCK")
+    ahead = open(folder + "/offset").read().split()[0] if folder else 0
+    return time.monotonic() + float(ahead)
+if sys.argv[1] == "now":
+    print(int(monotonic()))
+    sys.exit()
+c = json.loads(sys.argv[1]); up = monotonic() - int(sys.argv[2]); too_old = up > c["max_lifetime_s"] + c["margin_s"]
+def late(*_):
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(c["pass_s"])
+    raise TimeoutError("no end in sight")
+signal.signal(signal.SIGALRM, late)
+signal.alarm(c["pass_s"])
 host = os.environ.get("GCE_METADATA_HOST", "metadata.google.internal")
 def get(url, method="GET", body=None, **headers):
     request = urllib.request.Request(url, body, headers, method=method)
@@ -34,19 +48,31 @@ def wanted():
     try:
         meta, headers = get(c["object"], **auth)
         meta = json.loads(meta)
-        lease = json.loads(get(c["object"] + "?alt=media&generation=" + meta["generation"], **auth)[0])
+        # An older launcher's lease lacks what is newer than it.
+        body = get(c["object"] + "?alt=media&generation=" + meta["generation"], **auth)[0]
+        lease = {**c["lease"], **json.loads(body)}
     except urllib.error.HTTPError as error:
         if error.code != 404:
             raise
-        if up < c["grace_s"]:
+        if up < c["grace_s"] + c["margin_s"]:
             return True
         return condemn({}, "0", "no lease")
-    now = email.utils.parsedate_to_datetime(headers["Date"]).timestamp()
-    updated = datetime.datetime.fromisoformat(meta["updated"].replace("Z", "+00:00")).timestamp()
+    if lease.get("external"):
+        return True
     if lease["state"] == "CONDEMNED":
         return False
-    ttl = 0.0 if lease["state"] == "WARM" else lease["ttl_s"]
-    if now < updated + ttl + c["idle_s"] + c["margin_s"]:
+    now = email.utils.parsedate_to_datetime(headers["Date"]).timestamp()
+    updated = datetime.datetime.fromisoformat(meta["updated"].replace("Z", "+00:00")).timestamp()
+    # The API's createTime: a reboot does not reset it.
+    if too_old or lease["created"] and now >= lease["created"] + lease["max_lifetime_s"] + c["margin_s"]:
+        return condemn(lease, meta["generation"], "the node's timer: older than its max_lifetime")
+    if lease["state"] == "WARM":
+        end = max(updated + lease["keep_warm_s"], lease["warm_until"])
+    else:
+        end = updated + lease["ttl_s"] + c["idle_s"]
+    if lease["state"] == "DRAINING":
+        end = min(end, lease["deadline"])
+    if now < end + c["margin_s"]:
         return True
     return condemn(lease, meta["generation"], "the node's timer: unused since %d" % updated)
 def condemn(lease, generation, reason):
@@ -60,14 +86,15 @@ def condemn(lease, generation, reason):
             raise
         return True
     return False
-delete = up > c["uptime_cap_s"]
+delete = too_old
 try:
-    delete = delete or not wanted()
+    delete = not wanted() or too_old
 finally:
     if delete:
         get(c["queued_resource"], "DELETE", **auth)
 """
 
+# Nothing in the loop may end it: no arithmetic with what a command printed, or failed to print.
 _SCRIPT = """#!/bin/sh
 # Deletes this node when its lease is dead. Written by tpu-launcher.
 timer=$(cat <<'END_OF_TIMER'
@@ -75,14 +102,13 @@ timer=$(cat <<'END_OF_TIMER'
 END_OF_TIMER
 )
 config={config}
-# Not the time of day, which may be set hours forward after the boot.
-now='import time; print(int(time.monotonic()))'
-export timer config now
+export timer config
 setsid sh -c '
-  booted=$(python3 -I -c "$now")
+  booted=
   while :; do
-    sleep $(({check_s} + $(od -An -N1 -tu1 /dev/urandom) % 15))
-    python3 -I -c "$timer" "$config" $(($(python3 -I -c "$now") - booted)) || echo "launcher timer: will try again"
+    : "${{booted:=$(python3 -I -c "$timer" now)}}"
+    sleep "$(shuf -n 1 -i {check_s}-{check_most_s})" || sleep {check_s}
+    python3 -I -c "$timer" "$config" "$booted" || echo "launcher timer: will try again"
   done' </dev/null &
 """
 
@@ -98,10 +124,8 @@ def startup_script(
     storage_endpoint: str,
     tpu_endpoint: str,
     max_lifetime_s: float,
+    policy: PolicySettings = _POLICY,
     check_s: int = CHECK_S,
-    idle_s: float = IDLE_S,
-    margin_s: float = MARGIN_S,
-    grace_s: float = GRACE_S,
 ) -> str:
     """The script for one node's `startup-script` metadata. No secret in it."""
     name = paths.lease(zone, queued_resource)
@@ -112,10 +136,11 @@ def startup_script(
         f"&name={quoted}&ifGenerationMatch=",
         "queued_resource": f"{tpu_endpoint}/v2/projects/{project}/locations/{zone}"
         f"/queuedResources/{queued_resource}?force=true",
-        "idle_s": idle_s,
-        "margin_s": margin_s,
-        "grace_s": grace_s,
-        "uptime_cap_s": max_lifetime_s + margin_s,
+        "idle_s": policy.idle_s,
+        "margin_s": policy.margin_s,
+        "grace_s": policy.grace_s,
+        "max_lifetime_s": max_lifetime_s,
+        "pass_s": _PASS_S,
         "lease": {
             "schema": 1,
             "resource": queued_resource,
@@ -123,6 +148,17 @@ def startup_script(
             "platform": platform,
             "owner": owner,
             "holder": "",
+            "ttl_s": policy.ttl_s,
+            "keep_warm_s": policy.idle_s,
+            "warm_until": 0.0,
+            "created": 0.0,
+            "max_lifetime_s": max_lifetime_s,
+            "deadline": 0.0,
         },
     }
-    return _SCRIPT.format(timer=_TIMER.strip(), config=shlex.quote(json.dumps(config)), check_s=check_s)
+    return _SCRIPT.format(
+        timer=_TIMER.strip(),
+        config=shlex.quote(json.dumps(config)),
+        check_s=check_s,
+        check_most_s=check_s + check_s // 4,
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,15 +16,14 @@ from launcher import cli
 from launcher.cloud.seams import NodeSpec
 from launcher.cloud.storage import crc32c_of
 from launcher.config import load_profile
-from launcher.fleet import acquire, lease_book
-from launcher.fleet.platform import Platform
+from launcher.fleet import lease_book
+from launcher.fleet.platform import Platform, Poll
 from launcher.fleet.release import delete
 from launcher.records import codec, signing
 from launcher.records.jobs import Blob, ErrorInfo, Intent, JobRecord, JobStatus, Outcome, Report, WorkerStatus
 from launcher.records.leases import Lease, reserve
-from launcher.records.paths import JobPaths, new_job_id
+from launcher.records.paths import JobPaths, holder_id, new_job_id, node_id, queued_resource_id
 from launcher.submission import _write_key
-from launcher.terminal import Console
 
 NOTHING = Blob("0" * 64, 0)
 ZONE = "us-central1-a"
@@ -64,7 +62,7 @@ class World:
         self.platform = platform
         self.owner = platform.profile.owner
         self.keys: dict[str, str] = {}  # by job id
-        self._made: list[tuple[str, str]] = []
+        self.made: list[tuple[str, str]] = []
 
     def job(self, *, owner: str = "", key: bool = True, **changes: Any) -> JobRecord:
         record = JobRecord(
@@ -96,29 +94,53 @@ class World:
 
     def attempt(self, job: JobRecord, phase: str = "running") -> Intent:
         """intent.json and the worker's status, with no node behind them."""
-        intent = acquire.write_intent(self.platform, job, 1, "first attempt")
+        intent = self._intent(job)
         status = WorkerStatus(1, 0, phase, time.time())
         self.put(JobPaths(job.owner, job.job_id).worker(1, 0, 0), codec.encode(status))
+        return intent
+
+    def _intent(self, job: JobRecord, holder: str = "") -> Intent:
+        resource = queued_resource_id(job.platform, job.job_id, 1)
+        node = node_id(resource)
+        intent = Intent(job.job_id, 1, job.zones[0], resource, node, "first attempt", time.time(), holder=holder)
+        self.put(JobPaths(job.owner, job.job_id).intent(1), codec.encode(intent))
         return intent
 
     def log(self, job: JobRecord, data: bytes, offset: int = 0) -> None:
         self.put(JobPaths(job.owner, job.job_id).log_chunk(1, 0, 0, offset), data)
 
-    def node(self, job: JobRecord, *, lease: bool = True) -> Intent:
-        """A READY node of the job, under its RESERVED lease."""
-        intent = acquire.write_intent(self.platform, job, 1, "first attempt")
-        held = acquire.reserve_lease(self.platform, job, intent) if lease else None
-        self._made.append((intent.zone, intent.queued_resource))
-        quiet, cancel = Console(err=io.StringIO()), threading.Event()
-        acquire.create_node(self.platform, job, intent, quiet, cancel)
-        unused = lease_book.Renewal(self.platform.store, held or _no_lease(intent), self.platform.clock)
-        acquire.wait_until_ready(self.platform, job, intent, quiet, cancel, unused)
+    def node(self, job: JobRecord, *, lease: bool = True, holder: str = "") -> Intent:
+        """A READY node of the job; its lease is HELD by a session of the job's owner."""
+        holder = holder or holder_id(job.owner, "laptop", 4711)
+        intent = self._intent(job, holder)
+        labels = {"launcher-platform": job.platform, "launcher-owner": job.owner}
+        name = intent.queued_resource
+        spec = NodeSpec(name, intent.node, job.accelerator, job.runtime_version, labels, {}, spot=job.spot)
+        if lease:
+            reserved = reserve(
+                resource=name,
+                zone=intent.zone,
+                platform=job.platform,
+                owner=job.owner,
+                holder=holder,
+                accelerator=job.accelerator,
+                spot=job.spot,
+                job=f"{job.owner}/{job.job_id}/1",
+                runtime_version=job.runtime_version,
+                usd_per_hour=job.usd_per_hour,
+            )
+            lease_book.create(self.platform.store, reserved.hold(reserved.holder, "worker"))
+        self.ask_for(intent.zone, spec)
+        poll = Poll(self.platform.clock, timeout_s=60.0)
+        while (node := self.platform.nodes.get_node(intent.zone, intent.node)) is None or node.state != "READY":
+            assert not poll.expired
+            poll.pause()
         return intent
 
     def ask_for(self, zone: str, spec: NodeSpec) -> None:
         """A queued resource of any shape, deleted when the test ends."""
         self.platform.nodes.create_queued_resource(zone, spec)
-        self._made.append((zone, spec.queued_resource))
+        self.made.append((zone, spec.queued_resource))
 
     def lease(self, intent: Intent) -> Lease:
         found = lease_book.read(self.platform.store, intent.zone, intent.queued_resource)
@@ -149,14 +171,8 @@ class World:
         self.put(paths.outcome, codec.encode(Outcome(job.job_id, status, text, signature, "worker")))
 
     def clean_up(self) -> None:
-        for zone, name in self._made:
+        for zone, name in self.made:
             delete(self.platform, zone, name, timeout_s=30.0)
-
-
-def _no_lease(intent: Intent) -> Lease:
-    return reserve(
-        resource=intent.queued_resource, zone=intent.zone, platform="", owner="", holder="", accelerator="", spot=False
-    )
 
 
 @pytest.fixture

@@ -33,10 +33,11 @@ LEAVES = dict(leaves())
 
 def test_the_commands_of_this_version_are_there() -> None:
     assert {path[0] for path in LEAVES} == {
-        *("accelerators", "attach", "cancel", "files", "jobs", "logs", "nodes", "profile", "result", "sim")
+        *("accelerators", "attach", "cancel", "costs", "doctor", "estimate", "files", "jobs", "logs", "nodes"),
+        *("profile", "reap", "result", "sim", "unfreeze"),
     }
-    assert {path[1] for path in LEAVES if path[0] == "sim"} == {"start", "stop", "status", "env", "inject"}
-    assert {path[1] for path in LEAVES if path[0] == "nodes"} == {"list", "down"}
+    assert {path[1] for path in LEAVES if path[0] == "sim"} == {"start", "stop", "status", "env", "inject", "advance"}
+    assert {path[1] for path in LEAVES if path[0] == "nodes"} == {"list", "up", "down"}
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
@@ -51,7 +52,7 @@ def test_help_loads_neither_google_nor_rich_nor_the_cloud_seams() -> None:
     script = (
         "import sys; from launcher.cli import main; codes = [main(c.split()) for c in "
         f"{[' '.join([*path, '--help']) for path in LEAVES] + ['--help', '--version']!r}]; "
-        "heavy = {'google', 'paramiko', 'rich', 'requests', 'cloudpickle', 'asyncssh', 'launcher.cloud'}; "
+        "heavy = {'google.auth', 'paramiko', 'rich', 'requests', 'cloudpickle', 'asyncssh', 'launcher.cloud'}; "
         "print(codes, sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -72,6 +73,15 @@ def test_version(run: Cli) -> None:
         (
             ["jobs", "--limit", "0"],
             "Invalid value for '--limit': 0 is not in the range x>=1. See: launcher jobs --help",
+        ),
+        (["reap", "now"], "Got unexpected extra argument (now). See: launcher reap --help"),
+        *(
+            (
+                [command, "--zone", "nowhere"],
+                f"Invalid value for '--zone': 'nowhere' is no zone's name such as 'us-central1-a'. "
+                f"See: launcher {command} --help",
+            )
+            for command in ("reap", "doctor")
         ),
     ],
 )

@@ -48,6 +48,9 @@ def test_logs_of_a_job_without_output_says_so(world: World, run: Cli) -> None:
     ran = run("logs", job.job_id)
     assert (ran.code, ran.out) == (0, "")
     assert ran.err == f"launcher: job {job.job_id} has written nothing so far: QUEUED\n"
+    world.end(job, JobStatus.FAILED, ErrorInfo("OutOfCapacity", "no v5litepod-1 anywhere"))
+    assert run("logs", job.job_id).err == f"launcher: job {job.job_id} wrote nothing: FAILED\n"
+    assert run("result", job.job_id).err == "launcher: error: no v5litepod-1 anywhere\n"
 
 
 def test_a_name_that_would_move_the_cursor_or_break_the_table_is_defused(world: World, run: Cli) -> None:

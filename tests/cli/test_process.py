@@ -81,6 +81,52 @@ def test_a_terminal_gets_a_table_that_fits_and_loses_nothing(world: World, simul
     assert text.startswith("x" * 130) and text.endswith("[red]y")
 
 
+def test_a_terminal_shows_who_has_which_node_without_breaking_a_line_in_a_word(
+    world: World, simulator: dict[str, str]
+) -> None:
+    mine, hers = world.job(), world.job(owner="grace", spot=True)
+    nodes = [world.node(mine), world.node(hers)]
+    code, shown = on_terminal(["nodes"], simulator)
+    lines = shown.decode().splitlines()
+    assert code == 0 and max(map(len, lines)) <= 100
+    for node, job, price in zip(nodes, (mine, hers), ("$1.20", "$0.24"), strict=True):
+        at = next(number for number, line in enumerate(lines) if line.startswith(node.queued_resource))
+        assert lines[at].split()[-2:] == [price, f"{job.owner}@laptop"]
+        assert lines[at + 1] == f"    ready, in use by job {job.job_id}"
+
+
+def test_ctrl_c_deletes_what_is_not_warm_yet(tmp_path: Path) -> None:
+    env = {
+        **os.environ,
+        "LAUNCHER_PROFILE": "simulator",
+        "LAUNCHER_SIM_DIR": str(tmp_path / "sim"),
+        "LAUNCHER_CONFIG_DIR": str(tmp_path / "config"),
+    }
+    assert run("sim", "start", "--delay", "waiting=3600", env=env).returncode == 0
+    try:
+        process = subprocess.Popen(
+            [*LAUNCHER, "nodes", "up", "--accelerator", "v5e-1", "--count", "2", "--json"],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        said = ""
+        while said.count("waiting for free hardware") < 2:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+        assert (process.returncode, out) == (130, "[]\n")
+        assert "launcher: deleting what is not warm yet (Ctrl-C again: leave at once)\n" in err
+        assert err.count(": gone: sim-") == 2 and "Traceback" not in err, err
+        assert json.loads(run("nodes", "--json", env=env).stdout) == []
+    finally:
+        run("sim", "stop", env=env)
+
+
 def test_a_terminal_is_spared_the_escape_sequences_of_a_log(world: World, simulator: dict[str, str]) -> None:
     job = world.job()
     world.attempt(job)

@@ -5,12 +5,21 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, TypeVar
 
-from launcher.cloud.seams import Endpoint, GuestAttributes, Node, NodeSpec, ObjectInfo, QueuedResource, Target
+from launcher.cloud.seams import (
+    Endpoint,
+    GuestAttributes,
+    Node,
+    NodeSpec,
+    ObjectInfo,
+    QueuedResource,
+    Target,
+    TpuQuota,
+)
 from launcher.config import Profile
-from launcher.errors import Conflict, ConnectError
+from launcher.errors import Conflict, ConnectError, NotFound
 from launcher.fleet.platform import Platform
 from launcher.records import codec
 from launcher.records.jobs import Blob, JobRecord
@@ -18,6 +27,7 @@ from launcher.records.paths import JobPaths, new_job_id
 from launcher.records.swap import Stored
 from tests.records.store import MemoryStore
 
+T = TypeVar("T")
 ZONE = "us-central1-a"
 NOTHING = Blob("0" * 64, 0)
 
@@ -75,8 +85,15 @@ class Store(MemoryStore):
         return None if found is None else ObjectInfo(name, len(found.data), "", found.generation, found.updated)
 
     def list(self, prefix: str, *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
+        folders = set()
         for name in sorted(self._objects):
-            if name.startswith(prefix) and name > start_after:
+            if not name.startswith(prefix) or name <= start_after:
+                continue
+            head, folder, _ = name[len(prefix) :].partition(delimiter) if delimiter else (name, "", "")
+            if folder and head not in folders:
+                folders.add(head)
+                yield ObjectInfo(f"{prefix}{head}{delimiter}", 0, "", 0, 0.0)
+            elif not folder:
                 data, generation, updated = self._objects[name]
                 yield ObjectInfo(name, len(data), "", generation, updated)
 
@@ -93,6 +110,8 @@ class Nodes:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self.specs: dict[str, NodeSpec] = {}
+        self.zones: dict[str, str] = {}  # of each queued resource
+        self.metadata: dict[str, dict[str, str]] = {}  # of each node
         self.state = "ACTIVE"
         self.node_state = "READY"
         self.creating: Callable[[], None] = lambda: None
@@ -103,25 +122,107 @@ class Nodes:
         if spec.queued_resource in self.specs:
             raise Conflict("it exists")
         self.specs[spec.queued_resource] = spec
+        self.zones[spec.queued_resource] = zone
+        self.metadata[spec.node] = spec.metadata
         self._calls("created")
 
     def get_queued_resource(self, zone: str, queued_resource: str) -> QueuedResource | None:
         self._calls("get")
         spec = self.specs.get(queued_resource)
-        return None if spec is None else QueuedResource(queued_resource, self.state, nodes=(spec.node,))
+        return None if spec is None else self._resource(spec)
+
+    def list_queued_resources(self, zone: str) -> Iterator[QueuedResource]:
+        self._calls("list")
+        return map(self._resource, self._in(zone))
 
     def delete_queued_resource(self, zone: str, queued_resource: str) -> None:
         self._calls("delete")
         self.specs.pop(queued_resource, None)
 
+    def delete_node(self, zone: str, node: str) -> None:
+        self._calls("delete node")
+
     def get_node(self, zone: str, node: str) -> Node | None:
         self._calls("get node")
-        here = any(spec.node == node for spec in self.specs.values())
-        return Node(node, self.node_state, (Endpoint("127.0.0.1", "127.0.0.1"),)) if here else None
+        return next((self._node(spec) for spec in self.specs.values() if spec.node == node), None)
+
+    def list_nodes(self, zone: str) -> Iterator[Node]:
+        self._calls("list nodes")
+        return map(self._node, self._in(zone))
+
+    def list_accelerators(self, zone: str) -> Iterator[str]:
+        self._calls("list accelerators")
+        return iter(["v5litepod-1", "v5litepod-8"])
+
+    def set_metadata(self, zone: str, node: str, metadata: dict[str, str]) -> None:
+        self._calls("set metadata")
+        if all(spec.node != node for spec in self.specs.values()):
+            raise NotFound(f"there is no node {node}")
+        self.metadata[node] = metadata
 
     def guest_attributes(self, zone: str, node: str) -> tuple[GuestAttributes, ...]:
         self._calls("guest attributes")
         return (GuestAttributes({"ssh-ed25519": "AAAA"}),)
+
+    def _in(self, zone: str) -> list[NodeSpec]:
+        return [spec for name, spec in self.specs.items() if self.zones.get(name, zone) == zone]
+
+    def _resource(self, spec: NodeSpec) -> QueuedResource:
+        return QueuedResource(
+            spec.queued_resource,
+            self.state,
+            nodes=(spec.node,),
+            labels=spec.labels,
+            spot=spec.spot,
+            reservation=spec.reservation,
+        )
+
+    def _node(self, spec: NodeSpec) -> Node:
+        return Node(
+            spec.node,
+            self.node_state,
+            (Endpoint("127.0.0.1", "127.0.0.1"),),
+            accelerator=spec.accelerator,
+            metadata=self.metadata.get(spec.node, spec.metadata),
+            labels=spec.labels,
+            runtime_version=spec.runtime_version,
+            queued_resource=spec.queued_resource,
+            spot=spec.spot,
+        )
+
+
+class Project:
+    """A project in which everything is allowed, until a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.email = "ada@example.com"
+        self.missing: set[str] = set()  # permissions, anywhere
+        self.disabled: set[str] = set()
+        self.quotas = (TpuQuota("tpu-v5s-litepod", 64), TpuQuota("tpu-v5s-litepod-preemptible", 0))
+        self.fail: dict[str, Exception] = {}  # by method
+
+    def account(self) -> str:
+        return self._or_fail("account", self.email)
+
+    def missing_permissions(self, permissions: Sequence[str]) -> tuple[str, ...]:
+        return self._or_fail("missing_permissions", tuple(each for each in permissions if each in self.missing))
+
+    def missing_bucket_permissions(self, bucket: str, permissions: Sequence[str]) -> tuple[str, ...]:
+        return tuple(each for each in permissions if each in self.missing)
+
+    def missing_account_permissions(self, email: str, permissions: Sequence[str]) -> tuple[str, ...]:
+        return tuple(each for each in permissions if each in self.missing)
+
+    def disabled_services(self, services: Sequence[str]) -> tuple[str, ...]:
+        return self._or_fail("disabled_services", tuple(each for each in services if each in self.disabled))
+
+    def tpu_quotas(self, zone: str) -> tuple[TpuQuota, ...]:
+        return self._or_fail("tpu_quotas", self.quotas)
+
+    def _or_fail(self, method: str, answer: T) -> T:
+        if method in self.fail:
+            raise self.fail[method]
+        return answer
 
 
 class Connector:
@@ -140,6 +241,7 @@ class Fake:
     store: Store
     nodes: Nodes
     clock: Clock
+    project: Project = dataclasses.field(default_factory=Project)
 
     def job(self, **changes: Any) -> JobRecord:
         record = JobRecord(
@@ -161,10 +263,12 @@ class Fake:
         return record
 
 
-def fake() -> Fake:
+def fake(**settings: Any) -> Fake:
+    """`settings`: fields of its profile."""
     calls, clock = Calls(), Clock()
     profile = Profile(name="fake", platform="p", project="project", zones=(ZONE,), bucket="b", owner="ada")
-    platform = Platform(dataclasses.replace(profile, connect="external"), clock)
+    platform = Platform(dataclasses.replace(profile, **{"connect": "external", **settings}), clock)
     store, nodes = Store(calls), Nodes(calls)
-    vars(platform).update(store=store, nodes=nodes, connector=Connector(calls))
-    return Fake(platform, calls, store, nodes, clock)
+    found = Fake(platform, calls, store, nodes, clock)
+    vars(platform).update(store=store, nodes=nodes, connector=Connector(calls), project=found.project)
+    return found

@@ -9,16 +9,18 @@ import threading
 import pytest
 
 from launcher import cancelling
+from launcher.cloud.seams import NodeSpec
 from launcher.errors import CloudError, PermissionDenied, Unavailable
-from launcher.fleet import acquire, lease_book
+from launcher.fleet import lease_book
 from launcher.fleet.agent_link import AgentFile
 from launcher.fleet.engine import Engine
 from launcher.fleet.job_records import read_outcome
 from launcher.fleet.release import delete
+from launcher.fleet.session import Sessions
 from launcher.records import codec
 from launcher.records.jobs import Intent, JobRecord, JobStatus
-from launcher.records.leases import TTL_S, LeaseState
-from launcher.records.paths import JobPaths, queued_resource_id
+from launcher.records.leases import TTL_S, LeaseState, reserve
+from launcher.records.paths import JobPaths, node_id, queued_resource_id
 from launcher.terminal import Console
 from tests.fleet.fakes import ZONE, Fake, fake
 
@@ -28,7 +30,7 @@ OUTAGE = Unavailable("503")
 def engine(world: Fake, job: JobRecord, **limits: float) -> Engine:
     console = Console(err=io.StringIO())
     agent = AgentFile("0" * 64, b"")
-    return Engine(world.platform, job, agent, "ab", {}, {}, console, threading.Event(), **limits)
+    return Engine(world.platform, job, agent, "ab", {}, {}, console, threading.Event(), Sessions(), **limits)
 
 
 @pytest.mark.parametrize(
@@ -154,10 +156,19 @@ def lost(world: Fake, job: JobRecord) -> bool:
 
 
 def attempt(world: Fake, job: JobRecord, *, lease: bool = True) -> Intent:
-    intent = acquire.write_intent(world.platform, job, 1, "first attempt")
+    """What a driver has written before it asks for a node."""
+    resource = queued_resource_id("p", job.job_id, 1)
+    intent = Intent(job.job_id, 1, ZONE, resource, node_id(resource), "first choice", 0.0, holder="driver")
+    world.store.create(JobPaths("ada", job.job_id).intent(1), codec.encode(intent))
     if lease:
-        acquire.reserve_lease(world.platform, job, intent)
+        facts = {"accelerator": "v5litepod-1", "spot": False, "keep_warm_s": job.keep_warm_s}
+        reserved = reserve(resource=resource, zone=ZONE, platform="p", owner="ada", holder="driver", **facts)
+        lease_book.create(world.store, reserved)
     return intent
+
+
+def node(world: Fake, resource: str) -> None:
+    world.nodes.create_queued_resource(ZONE, NodeSpec(resource, f"{resource}-0", "v5litepod-1", "r", {}, {}))
 
 
 @pytest.mark.parametrize("records", ["job", "intent"])
@@ -176,7 +187,7 @@ def test_a_driver_that_was_killed_while_it_waited_leaves_nothing_once_somebody_l
     world = fake()
     job = world.job()
     intent = attempt(world, job)
-    acquire.create_node(world.platform, job, intent, Console(err=io.StringIO()), threading.Event())
+    node(world, intent.queued_resource)
     world.store.now += 2 * TTL_S - 1
     assert not lost(world, job) and world.nodes.specs
     world.store.now += 1
@@ -199,7 +210,7 @@ def test_a_node_that_was_given_up_ends_its_job_when_its_worker_has_had_time_to_t
     world = fake()
     job = world.job()
     intent = attempt(world, job)
-    lease_book.condemn(world.store, ZONE, intent.queued_resource, "test", by=f"{job.job_id}/1")
+    lease_book.condemn(world.store, ZONE, intent.queued_resource, "test", by="driver")
     world.store.now += TTL_S
     assert not lost(world, job)
     world.store.now += TTL_S

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from google.cloud import tpu_v2
 
-from launcher.fleet import acquire
+from launcher.fleet import waiting
 
 
 def test_every_queued_resource_state_has_a_reaction() -> None:
-    assert set(acquire.QUEUED_RESOURCE_STATES) == {state.name for state in tpu_v2.QueuedResourceState.State}
+    assert set(waiting.QUEUED_RESOURCE_STATES) == {state.name for state in tpu_v2.QueuedResourceState.State}
 
 
 def test_every_node_state_has_a_reaction() -> None:
-    assert set(acquire.NODE_STATES) == {state.name for state in tpu_v2.Node.State}
+    assert set(waiting.NODE_STATES) == {state.name for state in tpu_v2.Node.State}
 
 
 def test_only_active_and_ready_mean_that_it_can_be_used() -> None:
-    for table, ready in ((acquire.QUEUED_RESOURCE_STATES, "ACTIVE"), (acquire.NODE_STATES, "READY")):
-        assert [state for state, (reaction, _) in table.items() if reaction == acquire.READY] == [ready]
+    for table, ready in ((waiting.QUEUED_RESOURCE_STATES, "ACTIVE"), (waiting.NODE_STATES, "READY")):
+        assert [state for state, (reaction, _) in table.items() if reaction == waiting.READY] == [ready]

@@ -1,0 +1,62 @@
+"""`launcher reap` and `launcher unfreeze`: what the platform's functions do, by hand."""
+
+from __future__ import annotations
+
+import click
+
+from launcher.cli.output import Zone, iso_time, json_option, notice, print_json, profile_option
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--zone", "zones", type=Zone(), metavar="Z", multiple=True, help="Only there; can be repeated.")
+@profile_option
+@json_option
+@click.pass_context
+def reap(ctx: click.Context, dry_run: bool, zones: tuple[str, ...], profile: str | None, as_json: bool) -> None:
+    """Delete nodes that nobody uses any more; exit 1 when something could not be looked at or deleted.
+
+    One pass of the idle shutdown: what is deleted, and why, follows from its rules alone. It is safe at any time.
+    """
+    from launcher.config import load_profile
+    from launcher.fleet import reaper
+    from launcher.fleet.platform import platform_of
+    from launcher.records.policy import PolicySettings
+
+    platform = platform_of(load_profile(profile))
+    settings = PolicySettings(idle_s=platform.profile.keep_warm_s, max_lifetime_s=platform.profile.max_lifetime_s)
+    report = reaper.reap(platform, settings, zones=zones, dry_run=dry_run, log=lambda entry: None)
+    if as_json:
+        decisions = [vars(each) for each in report.acted]
+        print_json({"dry_run": dry_run, "decisions": decisions, "errors": report.errors})
+    for each in () if as_json else report.acted:
+        print(f"{'would ' if dry_run else ''}{each.action} {each.resource} in {each.zone}: {each.reason}")
+    if not as_json and not report.acted:
+        notice(f"nothing to delete on platform {platform.profile.platform}")
+    for problem in report.errors:
+        notice(f"error: {problem}")
+    if report.errors:
+        ctx.exit(1)
+
+
+@click.command()
+@profile_option
+@json_option
+def unfreeze(profile: str | None, as_json: bool) -> None:
+    """Let the platform start jobs again after the budget guard froze it.
+
+    Until the budget's next month no message of the same budget undoes this.
+    """
+    from launcher.config import load_profile
+    from launcher.fleet import freeze
+    from launcher.fleet.platform import platform_of
+
+    platform = platform_of(load_profile(profile))
+    lifted = freeze.unfreeze(platform, platform.profile.owner)
+    if as_json:
+        since = iso_time(lifted.since) if lifted else None
+        print_json({"unfrozen": lifted is not None, "since": since, "reason": freeze.words(lifted) if lifted else None})
+    elif lifted:
+        print(f"platform {platform.profile.platform} starts jobs again; it was frozen because {freeze.words(lifted)}")
+    else:
+        print(f"platform {platform.profile.platform} is not frozen")

@@ -1,0 +1,286 @@
+"""One pass over everything that this platform has: list, judge by records/policy.py, condemn, delete.
+
+Nothing is waited for and nothing is remembered: what a pass leaves undone (it died, an answer was lost, a zone was
+down) the next one finds in the same state and finishes. Several at once do no harm, as the lease's generation decides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from launcher.cloud.seams import Node, ObjectInfo, QueuedResource
+from launcher.errors import CloudError, LauncherError, PermissionDenied
+from launcher.fleet import lease_book
+from launcher.fleet.lost_jobs import end_job
+from launcher.fleet.platform import Platform
+from launcher.records import codec, paths
+from launcher.records.leases import RENEW_S, Lease, LeaseRefused, LeaseState
+from launcher.records.paths import LEASES
+from launcher.records.policy import Keep, NodeFacts, PolicySettings, QueuedFacts, Reap, is_ours, verdict
+from launcher.records.swap import Stored, swap
+
+_ZONES_AT_ONCE = 16
+_ITEMS_AT_ONCE = 32
+_FRESH_S = 2 * RENEW_S  # a lease that was written so lately belongs to somebody who is alive
+_YOUNG_S = 3600.0  # the shortest max_lifetime_s that is looked up in a lease that is renewed all the time
+
+Entry = dict[str, object]
+
+
+class Judge(Protocol):
+    """As policy.verdict."""
+
+    def __call__(
+        self,
+        node: NodeFacts | None,
+        lease: tuple[Lease, float] | None,
+        queued_resource: QueuedFacts | None,
+        now: float,
+        settings: PolicySettings,
+    ) -> Keep | Reap: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What a pass did with one resource, or in a dry run would have done. action: delete, drain, condemn, keep."""
+
+    zone: str
+    resource: str
+    action: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """`errors`: one line for each zone that could not be listed and each resource that could not be dealt with."""
+
+    decisions: tuple[Decision, ...]
+    errors: tuple[str, ...]
+
+    @property
+    def acted(self) -> tuple[Decision, ...]:
+        return tuple(each for each in self.decisions if each.action != "keep")
+
+
+def _place(one: Decision) -> tuple[str, str]:
+    return one.zone, one.resource
+
+
+def log_json(entry: Entry) -> None:
+    """One line of structured logging, as Google's log agent reads it from standard output."""
+    sys.stdout.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def reap(
+    platform: Platform,
+    settings: PolicySettings,
+    *,
+    zones: Sequence[str] | None = None,
+    dry_run: bool = False,
+    verbose: bool = False,
+    log: Callable[[Entry], object] = log_json,
+    judge: Judge = verdict,
+    skip_fresh: bool = True,
+) -> Report:
+    """One pass over `zones` (None: the profile's, and wherever a lease is). An error ends nothing but what it hit.
+
+    `log` gets one entry per decision (of kept ones only when `verbose`) and per error. `skip_fresh`: leases that the
+    listing alone proves alive are not read.
+    """
+    return _Pass(platform, settings, dry_run, verbose, log, judge, skip_fresh).run(zones)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Item:
+    """One thing to judge: a queued resource with its oldest node, a node that stands alone, or a lease alone."""
+
+    zone: str
+    resource: str  # what its lease is called after
+    queued: QueuedResource | None = None
+    node: Node | None = None
+    listed: ObjectInfo | None = None  # its lease
+
+
+@dataclasses.dataclass
+class _Pass:
+    platform: Platform
+    settings: PolicySettings
+    dry_run: bool
+    verbose: bool
+    log: Callable[[Entry], object]
+    judge: Judge
+    skip_fresh: bool
+    now: float = 0.0
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    decisions: list[Decision] = dataclasses.field(default_factory=list)
+    errors: list[str] = dataclasses.field(default_factory=list)
+
+    def run(self, zones: Sequence[str] | None) -> Report:
+        leases: dict[str, dict[str, ObjectInfo]] = {}
+        try:
+            self.now = self.platform.store.time()
+            # Before the queued resources: each of those was created after its lease.
+            for info in self.platform.store.list(LEASES):
+                zone, _, file = info.name[len(LEASES) :].partition("/")
+                leases.setdefault(zone, {})[file.removesuffix(".json")] = info
+        except CloudError as exc:
+            self._fail("", "", f"the leases cannot be listed, so nothing is decided: {exc}")
+            return self._report()
+        sure = zones or self.platform.profile.zones
+        places = list(dict.fromkeys(sure if zones else [*sure, *leases]))
+        with ThreadPoolExecutor(_ZONES_AT_ONCE) as pool:
+            listed = list(pool.map(lambda zone: self._items(zone, leases.get(zone, {}), zone in sure), places))
+        due = [item for items in listed for item in items if not self._alive(item)]
+        with ThreadPoolExecutor(_ITEMS_AT_ONCE) as pool:
+            list(pool.map(self._handle, due))
+        return self._report()
+
+    def _report(self) -> Report:
+        return Report(tuple(sorted(self.decisions, key=_place)), tuple(sorted(self.errors)))
+
+    def _items(self, zone: str, leases: dict[str, ObjectInfo], sure: bool) -> list[_Item]:
+        """All of ours in a zone; nothing where a list failed, as nothing may be taken for absent then. `sure`: there is
+        such a zone; one that only a lease names may have been misspelled, and is refused then."""
+        try:
+            # In this order: a node whose queued resource is not in the list has none, or one that is quite new.
+            resources = list(self.platform.nodes.list_queued_resources(zone))
+            nodes = sorted(self.platform.nodes.list_nodes(zone), key=lambda each: each.create_time)
+        except CloudError as exc:
+            if sure or not isinstance(exc, PermissionDenied):
+                self._fail(zone, "", f"{zone} is left as it is: {exc}")
+            return []
+        owner_of = {node: each.name for each in resources for node in each.nodes}
+        oldest: dict[str, Node] = {}
+        for node in nodes:
+            oldest.setdefault(owner_of.get(node.name) or node.queued_resource or node.name, node)
+        items = [
+            _Item(zone, each.name, each, oldest.get(each.name), leases.get(each.name))
+            for each in resources
+            if is_ours(each.name, each.labels, self.platform.profile.platform)
+        ]
+        known = {each.name for each in resources}
+        for name, node in oldest.items():
+            if name not in known and is_ours(node.name, node.labels, self.platform.profile.platform):
+                items.append(_Item(zone, name, None, node, leases.get(name)))
+        known.update(oldest)
+        items += [_Item(zone, name, listed=info) for name, info in leases.items() if self._is_orphan(name, info, known)]
+        return items
+
+    def _is_orphan(self, name: str, info: ObjectInfo, known: set[str]) -> bool:
+        """A lease alone. One that nobody wrote for longer than any node lives is left to the bucket's lifecycle."""
+        recent = self.now < info.updated + self.settings.max_lifetime_s
+        return name not in known and name.startswith(f"{self.platform.profile.platform}-") and recent
+
+    def _alive(self, item: _Item) -> bool:
+        fresh = item.listed is not None and self.now < item.listed.updated + _FRESH_S
+        started = (item.node or item.queued or Node("", "", create_time=self.now)).create_time
+        young = self.now < started + min(_YOUNG_S, self.settings.max_lifetime_s)
+        if not (self.skip_fresh and fresh and young):
+            return False
+        self._tell(item, "keep", "its lease was written just now")
+        return True
+
+    def _handle(self, item: _Item) -> None:
+        try:
+            self._decide(item)
+        except (LauncherError, RuntimeError) as exc:  # RuntimeError: somebody deletes records under our hands
+            self._fail(item.zone, item.resource, f"{item.resource} in {item.zone}: {exc}")
+
+    def _decide(self, item: _Item) -> None:
+        store = self.platform.store
+        found = lease_book.read(store, item.zone, item.resource) if item.listed is not None else None
+        lease, stored = found or (None, None)
+        exists = item.queued is not None or item.node is not None
+        if lease is not None and not exists and lease.platform != self.platform.profile.platform:
+            return
+        now = stored.now if stored else self.now
+        seen = (lease, stored.updated) if lease and stored else None
+        decided = self.judge(_node_facts(item.node), seen, _queued_facts(item.queued), now, self.settings)
+        if isinstance(decided, Keep):
+            self._tell(item, "keep", decided.reason)
+        else:
+            action = "drain" if decided.drain else "delete" if exists else "condemn"
+            if not self.dry_run and not self._claim(item, decided, lease, stored):
+                self._tell(item, "keep", f"its lease changed meanwhile; it was: {decided.reason}")
+                return
+            self._tell(item, action, decided.reason)
+            if action == "delete" and not self.dry_run:
+                self._delete(item)
+        doomed = isinstance(decided, Reap) or (lease is not None and lease.state is LeaseState.CONDEMNED)
+        if doomed and lease is not None and stored is not None and not self.dry_run:
+            ended = end_job(self.platform, lease, stored, decided.reason)
+            if ended:
+                self._entry("NOTICE", ended, item.zone, item.resource)
+
+    def _claim(self, item: _Item, decided: Reap, lease: Lease | None, stored: Stored | None) -> bool:
+        """Condemns or drains the very generation that was judged; False where somebody else wrote first."""
+        if lease is None or stored is None:
+            labels = (item.queued or item.node or Node("", "")).labels
+            owner = labels.get("launcher-owner", "")
+            wanted = Lease(
+                item.resource,
+                item.zone,
+                self.platform.profile.platform,
+                owner,
+                LeaseState.CONDEMNED,
+                "",
+                "",
+                reason=decided.reason,
+            )
+            generation = 0
+        elif lease.state is LeaseState.CONDEMNED:
+            return True
+        else:
+            generation = stored.generation
+            try:
+                if decided.drain:
+                    wanted = lease.drain(stored.now + self.settings.drain_s, decided.reason)
+                else:
+                    wanted = lease.condemn(decided.reason, by="", updated=stored.updated, now=stored.now)
+            except LeaseRefused:
+                return False
+        name = paths.lease(item.zone, item.resource)
+        return swap(self.platform.store, name, codec.encode(wanted), generation) is not None
+
+    def _delete(self, item: _Item) -> None:
+        """Asks; the next pass asks again where it is still there."""
+        if item.queued is not None:
+            self.platform.nodes.delete_queued_resource(item.zone, item.queued.name)
+        elif item.node is not None:
+            self.platform.nodes.delete_node(item.zone, item.node.name)
+
+    def _tell(self, item: _Item, action: str, reason: str) -> None:
+        with self.lock:
+            self.decisions.append(Decision(item.zone, item.resource, action, reason))
+        if action == "keep" and not self.verbose:
+            return
+        severity = "INFO" if action == "keep" else "NOTICE"
+        message = f"{'would ' if self.dry_run else ''}{action} {item.resource} in {item.zone}: {reason}"
+        self._entry(severity, message, item.zone, item.resource, action=action, reason=reason)
+
+    def _fail(self, zone: str, resource: str, message: str) -> None:
+        with self.lock:
+            self.errors.append(message)
+        self._entry("ERROR", message, zone, resource)
+
+    def _entry(self, severity: str, message: str, zone: str, resource: str, **more: object) -> None:
+        about = {"zone": zone, "resource": resource, **more, "dry_run": self.dry_run}
+        with self.lock:
+            self.log({"severity": severity, "message": message, **about})
+
+
+def _node_facts(node: Node | None) -> NodeFacts | None:
+    return None if node is None else NodeFacts(node.name, node.state, node.create_time, node.labels)
+
+
+def _queued_facts(queued: QueuedResource | None) -> QueuedFacts | None:
+    if queued is None:
+        return None
+    return QueuedFacts(queued.name, queued.state, queued.create_time, queued.labels, queued.nodes)
