@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from tests.benchmarks import memory, running, startup, submitting
+from tests.benchmarks import calling, memory, reaping, running, startup, submitting
 from tests.benchmarks.sandbox import ProgramFailed, Sandbox, sandbox
 from tests.benchmarks.table import Row, show
 
@@ -21,7 +21,10 @@ BENCHMARKS: dict[str, Callable[[Sandbox], Iterator[Row]]] = {
     "help": startup.command,
     "submit": submitting.unchanged,
     "fan-out": submitting.shared,
+    "warm": calling.warm,
+    "first-call": calling.first,
     "runner": running.overhead,
+    "reaper": reaping.pass_over_many,
     "memory": memory.peaks,
 }
 

@@ -79,6 +79,10 @@ class User:
         head = "import json, launcher\ndef report(value): print('RESULT', json.dumps(value))\n"
         return self.write(name, head + textwrap.dedent(text))
 
+    def nodes(self) -> Any:
+        """What `launcher nodes` says."""
+        return _nodes(self.env)
+
     def launcher(self, *arguments: str, **env: str) -> Ran:
         return self.finish(self.start("-m", "launcher.cli", *arguments, **env))
 
@@ -89,11 +93,22 @@ class User:
 
 @pytest.fixture
 def user(simulator: dict[str, str], tmp_path: Path) -> Iterator[User]:
-    """A user of the session's simulator, which must hold nothing when the test ends."""
+    """A user of the session's simulator, whose nodes go with their jobs; it must hold nothing when the test ends."""
     folder = tmp_path / "project"
     folder.mkdir()
-    yield User(folder, dict(simulator))
+    yield User(folder, {**simulator, "LAUNCHER_KEEP_WARM_S": "0"})
     assert_nothing_left(simulator)
+
+
+@pytest.fixture
+def warm_user(fresh_simulator: dict[str, str], tmp_path: Path) -> Iterator[User]:
+    """A user with a simulator alone, whose time may be advanced. Nodes stay warm and are deleted when the test ends."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    yield User(folder, dict(fresh_simulator))
+    for node in _nodes(fresh_simulator):
+        _json(fresh_simulator, "-m", "launcher.cli", "nodes", "down", node["name"], "--force", "--json")
+    assert_nothing_left(fresh_simulator)
 
 
 def assert_nothing_left(env: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 @pytest.fixture
 def here(simulator: dict[str, str], tmp_path: Path) -> Iterator[User]:
-    yield User(tmp_path, dict(simulator))
+    yield User(tmp_path, {**simulator, "LAUNCHER_KEEP_WARM_S": "0"})
     assert_nothing_left(simulator)
 
 

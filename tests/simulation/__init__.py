@@ -1,0 +1,1 @@
+"""A year of a team's work against the real rules, in simulated time: `make simulate`."""
