@@ -1,7 +1,7 @@
 """`make demo`: Gemma 3 fine-tuned through the decorator, on a simulator of Google's services on this machine.
 
-Needs no cloud account. Starts a simulator of its own, runs the example as a user would, shows that nothing is left,
-and removes everything it made, also after Ctrl-C.
+Needs no cloud account. Starts a simulator of its own, runs the example as a user would, then again on the node that
+stayed warm, lets the idle auto-shutdown take it, and removes everything it made, also after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -38,7 +38,15 @@ def main() -> int:
         say("Start a simulator of Cloud TPU, Cloud Storage and SSH workers")
         launcher(env, "sim", "start")
         say("Fine-tune Gemma 3 on 30 question/answer pairs: examples/gemma_genz/finetune.py")
-        subprocess.run([sys.executable, str(EXAMPLE), *sys.argv[1:]], env=env, check=True, cwd=EXAMPLE.parent)
+        first = call(env, folder / "first.json", *sys.argv[1:])
+        say("Call it again: the node is warm, the environment is built")
+        second = call(env, folder / "second.json", *(sys.argv[1:] or ["--epochs", "5"]), quiet=True)
+        compare(first, second)
+        say("Nobody calls any more: a quarter of an hour later the idle auto-shutdown takes the node")
+        launcher(env, "nodes")
+        launcher(env, "sim", "advance", "16m")
+        launcher(env, "reap", "--dry-run")
+        launcher(env, "reap")
         say("What is left: nodes of this platform, and processes once the simulator has stopped")
         launcher(env, "jobs")
         nodes = wait_until_gone(lambda: json.loads(launcher(env, "nodes", "list", "--json", show=False)))
@@ -57,6 +65,24 @@ def main() -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         subprocess.run([sys.executable, "-m", "launcher.sim", "stop"], env=env, capture_output=True, check=False)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def call(env: dict[str, str], report: Path, *arguments: str, quiet: bool = False) -> dict[str, float]:
+    """Runs the example; how many seconds each part of its call took."""
+    command = [sys.executable, str(EXAMPLE), "--json", str(report), *arguments]
+    out = subprocess.DEVNULL if quiet else None
+    subprocess.run(command, env=env, check=True, cwd=EXAMPLE.parent, stdout=out)
+    timeline: dict[str, float] = json.loads(report.read_text(encoding="utf-8"))["timeline"]
+    return timeline
+
+
+def compare(first: dict[str, float], second: dict[str, float]) -> None:
+    print(f"\n{'seconds':<16}{'first call':>12}{'second call':>14}")
+    before = [part for part in first if part not in ("user code", "result")]
+    for part in before:
+        print(f"{part:<16}{first[part]:>12.2f}{second.get(part, 0.0):>14.2f}")
+    totals = [sum(each.get(part, 0.0) for part in before) for each in (first, second)]
+    print(f"{'until user code':<16}{totals[0]:>12.2f}{totals[1]:>14.2f}", flush=True)
 
 
 def say(line: str) -> None:
