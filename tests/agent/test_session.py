@@ -307,7 +307,9 @@ def test_a_lease_that_another_process_of_the_client_took_is_left_alone(
 
 
 def test_an_attempt_waits_for_the_one_that_is_still_recording_its_end(worker: Worker) -> None:
-    with open(worker.home / ".launcher" / "worker.lock", "a") as ending:
+    root = worker.home / ".launcher"
+    root.mkdir(exist_ok=True)
+    with open(root / "worker.lock", "a") as ending:
         fcntl.flock(ending, fcntl.LOCK_EX)
         session = Session(worker)
         attempt = session.send(kept(worker, abs, -1))

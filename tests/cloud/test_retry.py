@@ -92,7 +92,8 @@ def test_a_late_failure_by_code_and_words(code: int, reason: str, expected: type
         (
             answer(403, "Permission denied on 'locations/us-east5-z' (or it may not exist)."),
             PermissionDenied,
-            r"See if there is a zone us-east5-z: gcloud .* If so, user:eva@example\.com lacks tpu\.queuedResources\.create",
+            r"See if there is a zone us-east5-z: gcloud .* If so, user:eva@example\.com lacks "
+            r"tpu\.queuedResources\.create",
         ),
         (answer(403, "no"), PermissionDenied, r"lacks tpu\.queuedResources\.create"),
         (answer(401, "expired"), PermissionDenied, "gcloud auth application-default login"),

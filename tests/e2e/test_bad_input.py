@@ -391,6 +391,7 @@ def test_a_taken_simulator_port_is_named(user: User) -> None:
 def test_no_capacity_is_its_own_error_with_advice(user: User) -> None:
     assert user.launcher("sim", "inject", "stockout").code == 0
     ran = user.script(
-        "@launcher.run(zone='us-central1-a')\ndef f(): pass\ntry:\n    f()\nexcept launcher.OutOfCapacity as exc:\n    report(str(exc))"
+        "@launcher.run(zone='us-central1-a')\ndef f(): pass\n"
+        "try:\n    f()\nexcept launcher.OutOfCapacity as exc:\n    report(str(exc))"
     )
     assert "us-central1-a" in ran.value and "zone=" in ran.value

@@ -211,6 +211,12 @@ def test_each_change_is_told_in_words(world: World) -> None:
     ]
 
 
+def test_the_reason_is_told_with_the_state(world: World) -> None:
+    world.nodes.plans = {A: [[*[("WAITING_FOR_RESOURCES", 0, "behind 3 others")] * 4, "ACTIVE"]]}
+    world.acquire()
+    assert world.told.lines[1] == f"{A}: queued: waiting for free hardware (WAITING_FOR_RESOURCES): behind 3 others"
+
+
 @pytest.mark.parametrize(
     "plan, kind, words",
     [

@@ -135,6 +135,15 @@ def test_a_node_that_is_not_ready_is_given_up_and_the_next_one_taken() -> None:
     assert state(world, "p-gone") is LeaseState.CONDEMNED and "p-gone" not in world.nodes.specs
 
 
+@pytest.mark.parametrize("real", ["PREEMPTED", "STOPPED", "REPAIRING", "CREATING"])
+def test_the_real_state_of_a_warm_node_counts(real: str) -> None:
+    world = fake()
+    warm(world)
+    world.nodes.node_state = real
+    assert find(world) is None
+    assert state(world) is LeaseState.CONDEMNED and not world.nodes.specs
+
+
 def test_what_is_not_the_platforms_own_is_never_taken() -> None:
     world = fake()
     warm(world)
