@@ -14,9 +14,10 @@ from launcher.cli.output import Zone, iso_time, json_option, notice, print_json,
 @json_option
 @click.pass_context
 def reap(ctx: click.Context, dry_run: bool, zones: tuple[str, ...], profile: str | None, as_json: bool) -> None:
-    """Delete nodes that nobody uses any more; exit 1 when something could not be looked at or deleted.
+    """Delete nodes that nobody uses any more.
 
-    One pass of the idle shutdown: what is deleted, and why, follows from its rules alone. It is safe at any time.
+    One pass of the idle shutdown: what is deleted, and why, follows from its rules alone. It is safe at any time. Exit
+    1 when something could not be looked at or deleted.
     """
     from launcher.config import load_profile
     from launcher.fleet import reaper
@@ -43,9 +44,9 @@ def reap(ctx: click.Context, dry_run: bool, zones: tuple[str, ...], profile: str
 @profile_option
 @json_option
 def unfreeze(profile: str | None, as_json: bool) -> None:
-    """Let the platform start jobs again after the budget guard froze it.
+    """Let a frozen platform start jobs again.
 
-    Until the budget's next month no message of the same budget undoes this.
+    It was the budget guard that froze it. Until the budget's next month no message of the same budget undoes this.
     """
     from launcher.config import load_profile
     from launcher.fleet import freeze

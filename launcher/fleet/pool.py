@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from launcher import keys
 from launcher.cloud.seams import Node, Progress, QueuedResource
-from launcher.errors import CloudError, ConfigError, Conflict, WorkerLost
+from launcher.errors import CloudError, ConfigError, Conflict, PermissionDenied, Unavailable, WorkerLost
 from launcher.fleet import lease_book
 from launcher.fleet.platform import Platform, Poll
 from launcher.fleet.release import release
@@ -70,16 +70,26 @@ def find_warm(platform: Platform, request: NodeRequest, holder: str, but: Collec
 
 
 def _warm(platform: Platform, request: NodeRequest) -> list[tuple[Lease, Stored]]:
-    """Leases of warm nodes that fit: in the order of the request's zones, the one that was used last first."""
+    """Leases of warm nodes that fit: in the order of the request's zones, the one that was used last first.
+
+    CloudError where no zone can be listed: there may be a warm node, and a new one costs more than it has to.
+    """
     prefix = f"{request.platform}-"
 
     def ours(each: QueuedResource) -> bool:
         labelled = each.labels.get("launcher-platform") == request.platform
         return labelled and each.name.startswith(prefix) and each.state == "ACTIVE"
 
+    refused: list[CloudError] = []
+
     def look(zone: str) -> list[tuple[str, str]]:
-        # A zone that cannot be listed may have a warm node: then a new one in another zone costs more than it had to.
-        return [(zone, each.name) for each in platform.nodes.list_queued_resources(zone) if ours(each)]
+        try:
+            return [(zone, each.name) for each in platform.nodes.list_queued_resources(zone) if ours(each)]
+        except (PermissionDenied, Unavailable) as exc:
+            refused.append(exc)
+            if len(refused) == len(request.zones):
+                raise
+            return []
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
         named = [each for found in pool.map(look, request.zones) for each in found]

@@ -48,6 +48,10 @@ def test_every_command_has_json_and_help(path: tuple[str, ...], run: Cli) -> Non
         assert ran.code == 0 and ran.out.startswith(f"Usage: launcher {' '.join(path)} ")
 
 
+def test_the_list_of_commands_says_each_in_a_whole_sentence(run: Cli) -> None:
+    assert "..." not in run("--help").out.split("Commands:")[1]
+
+
 def test_help_loads_neither_google_nor_rich_nor_the_cloud_seams() -> None:
     script = (
         "import sys; from launcher.cli import main; codes = [main(c.split()) for c in "

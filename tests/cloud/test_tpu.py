@@ -141,6 +141,13 @@ def test_a_reservation_is_asked_for(tpu: CloudTpu, spec: NodeSpec, asked: str, f
     assert in_state(tpu, spec, "ACTIVE").reservation == found
 
 
+def test_a_request_expires_after_its_time_in_the_queue(tpu: CloudTpu, spec: NodeSpec) -> None:
+    tpu.create_queued_resource(ZONE, spec)
+    name = f"{tpu._parent(ZONE)}/queuedResources/{spec.queued_resource}"
+    asked = tpu._client.get_queued_resource({"name": name}).queueing_policy
+    assert asked.valid_until_duration.total_seconds() == spec.valid_for_s == 3600
+
+
 def test_metadata_is_replaced_and_in_effect_on_return(tpu: CloudTpu, spec: NodeSpec, relay: Relay) -> None:
     tpu.create_queued_resource(ZONE, spec)
     in_state(tpu, spec, "ACTIVE")

@@ -120,6 +120,25 @@ def test_a_bucket_that_is_forbidden_is_named_with_the_command_that_grants_it(use
     refused(user.call(OK, LAUNCHER_PROFILE="other"), "PermissionDenied", fix)
 
 
+@pytest.mark.parametrize(
+    "missing, told",
+    [
+        (("storage.objects.create", "tpu.nodes.create"), "tpu.nodes.create (project); storage.objects.create (jobs"),
+        (("tpu.nodes.create", "tpu.nodes.update"), "tpu.nodes.create, tpu.nodes.update (project)."),
+    ],
+    ids=["while packing", "while asking for a node"],
+)
+def test_a_refused_call_names_all_permissions_that_are_missing(user: User, missing: tuple[str, ...], told: str) -> None:
+    faults = [("missing-permission", each) for each in missing]
+    for fault, value in faults:
+        assert user.launcher("sim", "inject", fault, "--value", value).code == 0
+    ran = user.call(OK)
+    for fault, value in faults:
+        assert user.launcher("sim", "inject", fault, "--value", value, "--off").code == 0
+    assert ran.code == 1 and f"lacks: {told}" in ran.err
+    assert ran.err.count("\n  gcloud ") == len({each.partition(".")[0] for each in missing}), ran.err
+
+
 def _profile_with_bucket(user: User, bucket: str) -> None:
     """A saved profile of the same simulator with another bucket."""
     import json

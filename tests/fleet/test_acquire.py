@@ -223,6 +223,7 @@ def test_the_reason_is_told_with_the_state(world: World) -> None:
         (["CREATING", STOCK_OUT], OutOfCapacity, ["no more capacity", "zone=[", "later"]),
         (["CREATING", QUOTA], QuotaExceeded, ["TPUV5sLitepodPerProjectPerZone", "iam-admin/quotas?project=project"]),
         (["CREATING", ("FAILED", 7, "no")], PermissionDenied, ["launcher doctor"]),
+        (["CREATING", ("FAILED", 7, "SERVICE_DISABLED")], ApiDisabled, ["gcloud services enable tpu.googleapis.com"]),
         (["CREATING", ("FAILED", 3, "bad")], InvalidRequest, ["accelerator-types list --zone us-central1-a"]),
         (["CREATING", ("FAILED", 0, "")], CloudError, ["no reason given"]),
         (["CREATING", "SUSPENDED"], Preempted, ["Google took the hardware back"]),

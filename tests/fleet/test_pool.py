@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import Mock
@@ -12,8 +13,8 @@ from unittest.mock import Mock
 import pytest
 
 from launcher import keys
-from launcher.cloud.seams import NodeSpec
-from launcher.errors import ConfigError, Conflict, Unavailable, WorkerLost
+from launcher.cloud.seams import NodeSpec, QueuedResource
+from launcher.errors import ConfigError, Conflict, PermissionDenied, Unavailable, WorkerLost
 from launcher.fleet import lease_book, pool
 from launcher.fleet.pool import Taken
 from launcher.fleet.request import NodeRequest
@@ -142,6 +143,24 @@ def test_the_real_state_of_a_warm_node_counts(real: str) -> None:
     world.nodes.node_state = real
     assert find(world) is None
     assert state(world) is LeaseState.CONDEMNED and not world.nodes.specs
+
+
+@pytest.mark.parametrize("error", [PermissionDenied("403"), Unavailable("503")], ids=["refused", "down"])
+def test_a_zone_that_cannot_be_listed_keeps_no_other_from_being_used(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    world = fake()
+    warm(world, "p-here", zone="us-east5-a")
+    listing = world.nodes.list_queued_resources
+
+    def listed(zone: str) -> Iterator[QueuedResource]:
+        if zone == ZONE:
+            raise error
+        return listing(zone)
+
+    monkeypatch.setattr(world.nodes, "list_queued_resources", listed)
+    taken = find(world, zones=(ZONE, "us-east5-a"))
+    assert taken is not None and taken.lease.resource == "p-here"
 
 
 def test_what_is_not_the_platforms_own_is_never_taken() -> None:

@@ -48,7 +48,7 @@ def test_an_expired_lease_cannot_be_taken_only_condemned() -> None:
     held = new().hold("job/1", "client")
     assert held.expired(0, TTL_S)
     with pytest.raises(LeaseRefused):
-        held.hold("other/1", "client")
+        held.hold("other/1", "client", expired=True)
     assert held.condemn("expired", by="reaper", updated=0, now=TTL_S).state is LeaseState.CONDEMNED
 
 

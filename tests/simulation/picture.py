@@ -39,15 +39,17 @@ def draw(folder: Path, found: Report, days: tuple[Sequence[float], Sequence[floa
     hours.set_ylim(top=1.25 * max(one + other for one, other in zip(busy, idle, strict=True)))
     names = ["this launcher", *found.naive]
     sums = [found.ours, *found.naive.values()]
-    bars = money.barh(names, [one.usd for one in sums], color=[_OURS] + [_OTHERS] * len(found.naive))
-    money.invert_yaxis()
+    # Points, not bars: on a logarithmic axis a length would say nothing.
+    for row, one in enumerate(sums):
+        money.plot(one.usd, row, "o", markersize=12, color=_OURS if row == 0 else _OTHERS)
+        waiting = f"${one.usd:,.0f}, {one.wait_h:,.0f} h of waiting"
+        killed = f", {one.killed:,} jobs killed" if one.killed else ""
+        money.annotate(waiting + killed, (one.usd, row), (12, 0), textcoords="offset points", va="center")
+    money.set_yticks(range(len(names)), names)
+    money.set_ylim(len(names) - 0.5, -0.5)
     money.set_xscale("log")
-    money.set_xlim(right=4 * max(one.usd for one in sums))
-    notes = [
-        f" ${one.usd:,.0f}, {one.wait_h:,.0f} h of waiting" + (f", {one.killed:,} jobs killed" if one.killed else "")
-        for one in sums
-    ]
-    money.bar_label(bars, notes)
+    money.set_xlim(right=8 * max(one.usd for one in sums))
+    money.grid(axis="x", alpha=0.3)
     money.set_xlabel("dollars a year, list price (logarithmic)")
     for axes in (hours, cost, money):
         axes.spines["top"].set_visible(False)

@@ -41,6 +41,7 @@ class Report:
     ours: Sum
     leaked_h: float
     longest_idle_end_s: float  # from the last use of a node to its end, at most
+    helpless_s: float  # of that time: Google's API was down, so that nobody could have deleted it
     naive: dict[str, Sum]
 
 
@@ -58,6 +59,7 @@ def report(days: int, calls: Sequence[Call], lives: Sequence[Life]) -> Report:
         f"delete {_FIXED_S / 3600:.0f} h after creation": _reused(done, _FIXED_S),
         "keep for ever": _reused(done, None, until=max(life.gone for life in lives)),
     }
+    longest = max(lives, key=lambda life: life.gone - max(life.last_use, life.ready))
     return Report(
         days=days,
         calls=len(calls),
@@ -67,7 +69,8 @@ def report(days: int, calls: Sequence[Call], lives: Sequence[Life]) -> Report:
         nodes_by=_count(life.by for life in lives),
         ours=ours,
         leaked_h=sum(life.leaked_s for life in lives) / 3600,
-        longest_idle_end_s=max(life.gone - max(life.last_use, life.ready) for life in lives),
+        longest_idle_end_s=longest.gone - max(longest.last_use, longest.ready),
+        helpless_s=longest.helpless_s,
         naive=naive,
     )
 
@@ -88,7 +91,8 @@ def show(found: Report) -> str:
         f"  {'used':<32}{ours.busy_h:>10,.0f}",
         f"  {'idle, waiting for the next call':<32}{ours.idle_h - found.leaked_h:>10,.0f}",
         f"  {f'leaked (idle beyond {bound:.0f} min)':<32}{found.leaked_h:>10,.2f}",
-        f"{'longest time from last use to end':<34}{found.longest_idle_end_s / 60:>6,.0f} min",
+        f"{'longest time from last use to end':<34}{found.longest_idle_end_s / 60:>6,.0f} min"
+        f", {found.helpless_s / 60:,.0f} of them while Google's API was down",
         "",
         f"{'':<34}{'node hours':>12}{'used':>9}{'dollars':>12}{'waiting h':>11}{'jobs killed':>13}",
         _row("this launcher", ours),
