@@ -13,6 +13,7 @@ from launcher.errors import ConfigError
 from launcher.private_files import config_dir, create_private, read_private, write_private
 from launcher.records.leases import KEEP_WARM_S, MAX_LIFETIME_S
 from launcher.records.paths import OWNER
+from launcher.records.policy import PolicySettings
 from launcher.setting_types import nearest
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 SIMULATOR = "simulator"  # the built-in profile
+_POLICY = PolicySettings()
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,38}[a-z0-9])?")
 
 
@@ -41,7 +43,8 @@ class Profile:
     """Where jobs go. `platform` begins every resource's id; `connect`: external, internal or iap.
 
     `owner` is never "" in what load_profile returns. `simulated` only says what to print. `keep_warm_s` and
-    `max_lifetime_s`: for calls that do not say. `shared_pool`: warm nodes of other owners are used too.
+    `max_lifetime_s`: for calls that do not say. `shared_pool`: warm nodes of other owners are used too. The other
+    seconds are those of records/policy.py.
     """
 
     name: str
@@ -67,6 +70,22 @@ class Profile:
     keep_warm_s: float = KEEP_WARM_S
     max_lifetime_s: float = MAX_LIFETIME_S
     shared_pool: bool = False
+    lease_ttl_s: float = _POLICY.ttl_s
+    grace_s: float = _POLICY.grace_s
+    drain_s: float = _POLICY.drain_s
+    timer_margin_s: float = _POLICY.margin_s
+
+    @property
+    def policy(self) -> PolicySettings:
+        """The numbers of this platform's idle shutdown."""
+        return PolicySettings(
+            idle_s=self.keep_warm_s,
+            grace_s=self.grace_s,
+            ttl_s=self.lease_ttl_s,
+            margin_s=self.timer_margin_s,
+            max_lifetime_s=self.max_lifetime_s,
+            drain_s=self.drain_s,
+        )
 
 
 def load_profile(

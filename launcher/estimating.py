@@ -11,7 +11,6 @@ from launcher.accelerators import PRICES_AS_OF, PRICES_SOURCE, hourly_usd
 from launcher.config import Profile, load_profile
 from launcher.errors import ConfigError
 from launcher.fleet.costs import span_words, usd_for, usd_words
-from launcher.records.policy import PolicySettings
 from launcher.settings import Settings
 
 
@@ -76,7 +75,7 @@ def of_settings(settings: Settings, profile: Profile, duration_s: float | None, 
     if settings.timeout_s is not None:
         until = "if it runs until its timeout_s and then idles until shutdown"
     # The node's own timer is the last to act: so much later than the idle time.
-    idle_s = keep_warm_s + 2 * PolicySettings().margin_s
+    idle_s = keep_warm_s + 2 * profile.timer_margin_s
     used_s = duration_s or settings.timeout_s or max_lifetime_s
     market = "spot" if settings.spot else "on demand"
     return Estimate(

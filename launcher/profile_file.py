@@ -13,6 +13,7 @@ from typing import Any
 
 from launcher.config import Profile
 from launcher.errors import ConfigError
+from launcher.records.leases import RENEW_S
 from launcher.records.paths import OWNER
 from launcher.setting_types import ZONE, nearest, seconds, seconds_or_zero
 
@@ -32,7 +33,20 @@ _PATTERNS = {
 }
 _ENDPOINTS = {f.name: f.default for f in dataclasses.fields(Profile) if f.name.endswith("_endpoint")}
 _PATTERNS |= {key: (r"https?://[^/\s?#]+/?", f"a URL without a path, such as {url}") for key, url in _ENDPOINTS.items()}
-_SECONDS = {"keep_warm_s": seconds_or_zero, "max_lifetime_s": seconds}
+
+
+def _ttl(value: Any) -> float:
+    found = seconds(value)
+    if found < 3 * RENEW_S:  # renewals, and the margin in which a worker stops
+        raise ValueError(f"must be at least {3 * RENEW_S:g} seconds")
+    return found
+
+
+_SECONDS = {
+    "keep_warm_s": seconds_or_zero,
+    "lease_ttl_s": _ttl,
+    **dict.fromkeys(["max_lifetime_s", "grace_s", "drain_s", "timer_margin_s"], seconds),
+}
 _REQUIRED = ("project", "zones", "bucket")
 
 

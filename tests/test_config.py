@@ -11,6 +11,7 @@ from launcher import config
 from launcher.config import Profile, load_profile, normalise_owner, read_profile, save_profile
 from launcher.errors import ConfigError
 from launcher.private_files import create_private, read_private, write_private
+from launcher.records.policy import PolicySettings
 
 WORK = Profile(
     name="work",
@@ -113,6 +114,12 @@ class TestProfiles:
         shared = dataclasses.replace(WORK, keep_warm_s=0.0, max_lifetime_s=3600.0, shared_pool=True)
         save_profile(shared)
         assert read_profile("work") == shared
+        slow = dataclasses.replace(WORK, lease_ttl_s=600.0, grace_s=60.0, drain_s=30.0, timer_margin_s=300.0)
+        save_profile(slow)
+        assert read_profile("work").policy == PolicySettings(ttl_s=600.0, grace_s=60.0, drain_s=30.0, margin_s=300.0)
+        write_profile(folder, "lease_ttl_s = 100\n")
+        with pytest.raises(ConfigError, match="lease_ttl_s = 100: must be at least 180 seconds"):
+            read_profile("work")
         write_profile(folder, 'keep_warm_s = -1\nmax_lifetime_s = 0\nshared_pool = "yes"\n')
         with pytest.raises(ConfigError, match=r"keep_warm_s = -1(.|\n)*max_lifetime_s = 0(.|\n)*true or false"):
             read_profile("work")

@@ -22,11 +22,9 @@ def reap(ctx: click.Context, dry_run: bool, zones: tuple[str, ...], profile: str
     from launcher.config import load_profile
     from launcher.fleet import reaper
     from launcher.fleet.platform import platform_of
-    from launcher.records.policy import PolicySettings
 
     platform = platform_of(load_profile(profile))
-    settings = PolicySettings(idle_s=platform.profile.keep_warm_s, max_lifetime_s=platform.profile.max_lifetime_s)
-    report = reaper.reap(platform, settings, zones=zones, dry_run=dry_run, log=lambda entry: None)
+    report = reaper.reap(platform, platform.profile.policy, zones=zones, dry_run=dry_run, log=lambda entry: None)
     if as_json:
         decisions = [vars(each) for each in report.acted]
         print_json({"dry_run": dry_run, "decisions": decisions, "errors": report.errors})

@@ -144,6 +144,7 @@ def _try(request: NodeRequest, number: int, zone: str, spot: bool, answers: Sequ
 
 def _reserve(platform: Platform, request: NodeRequest, one: Try, holder: str) -> Lease:
     lease = reserve(
+        ttl_s=platform.profile.lease_ttl_s,
         resource=one.queued_resource,
         zone=one.zone,
         platform=request.platform,
@@ -192,6 +193,7 @@ def _node_spec(platform: Platform, request: NodeRequest, wait: Wait) -> NodeSpec
         storage_endpoint=profile.storage_endpoint,
         tpu_endpoint=profile.tpu_endpoint,
         max_lifetime_s=request.max_lifetime_s,
+        policy=profile.policy,
     )
     return NodeSpec(
         queued_resource=one.queued_resource,

@@ -13,6 +13,7 @@ from launcher.fleet.platform import Platform
 from launcher.records.jobs import JobRecord
 from launcher.records.leases import MAX_LIFETIME_S, Lease, LeaseState
 from launcher.records.paths import LEASES, JobPaths, jobs_prefix
+from launcher.records.policy import PolicySettings
 from launcher.records.swap import Stored
 
 _PARALLEL = 8
@@ -224,7 +225,8 @@ def _by_job(runs: Iterable[_Run], prices: dict[str, float | None]) -> tuple[JobC
 def goodbye(lease_idle_at: float, now: float, usd_per_hour: float | None, name: str, simulated: bool) -> str:
     """The line that a call ends with where its node stays warm. Both times by GCS's clock."""
     left_s = max(lease_idle_at - now, 0.0)
-    usd = usd_for(usd_per_hour, left_s)
+    # The node's own timer is the last to act: so much later than the idle time.
+    usd = usd_for(usd_per_hour, left_s + 2 * PolicySettings().margin_s)
     price = "list price unknown" if usd is None else f"at most {usd_words(usd)} list price"
     if simulated:
         price = "SIMULATED, no cost"

@@ -136,7 +136,7 @@ def _info(
     node, shown = (nodes[0] if nodes else None), resource or nodes[0]
     accelerator = (node.accelerator if node else "") or (lease.accelerator if lease else "")
     now = stored.now if stored else platform.store.time()
-    going = _going(node, found, resource, now)
+    going = _going(platform.profile.policy, node, found, resource, now)
     return NodeInfo(
         name=shown.name,
         zone=zone.name,
@@ -195,10 +195,13 @@ class _Going:
 
 
 def _going(
-    node: Node | None, found: tuple[Lease, Stored] | None, resource: QueuedResource | None, now: float
+    settings: PolicySettings,
+    node: Node | None,
+    found: tuple[Lease, Stored] | None,
+    resource: QueuedResource | None,
+    now: float,
 ) -> _Going:
     """When the idle shutdown will take it, by the rule that it goes by itself."""
-    settings = PolicySettings()
     lease, updated = (found[0], found[1].updated) if found else (None, 0.0)
     if lease is not None and lease.external:
         return _Going("never (not ours)")

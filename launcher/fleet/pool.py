@@ -165,6 +165,7 @@ def _take_named(platform: Platform, zone: str, resource: str, node: Node, reques
             accelerator=node.accelerator,
             spot=node.spot,
             external=True,
+            ttl_s=platform.profile.lease_ttl_s,
             runtime_version=node.runtime_version,
             created=node.create_time,
         )

@@ -165,7 +165,7 @@ def test_a_call_ends_with_what_its_warm_node_costs_and_how_to_end_it() -> None:
     now = time.mktime((2026, 1, 31, 14, 17, 0, 0, 0, -1))
     line = goodbye(now + 900, now, 1.2, "p-1", simulated=False)
     assert line == (
-        "node p-1 stays warm until 14:32 (15 min, at most $0.30 list price). End it now: launcher nodes down p-1"
+        "node p-1 stays warm until 14:32 (15 min, at most $0.70 list price). End it now: launcher nodes down p-1"
     )
     assert "(15 min, list price unknown)" in goodbye(now + 900, now, None, "p-1", simulated=False)
     assert "(15 min, SIMULATED, no cost)" in goodbye(now + 900, now, 1.2, "p-1", simulated=True)
