@@ -48,7 +48,7 @@ def costs(since_s: float, all_owners: bool, profile: str | None, as_json: bool) 
         headers = ["node", "zone", "accelerator", "jobs", "hours", "busy", "idle", "list price"]
         rows = [_row(each) for each in found.nodes]
         total = [_hours(seconds) for seconds in (found.lived_s, found.busy_s, found.idle_s)]
-        rows.append(["total", "", "", str(len(found.jobs)), *total, _usd(found.usd)])
+        rows.append(["total", "", "", str(sum(each.jobs for each in found.nodes)), *total, _usd(found.usd)])
         print_table(headers, rows, right=headers[3:], fold=["zone", "accelerator"])
         unknown = sum(each.usd is None for each in found.nodes)
         without = f" {unknown} of unknown price left out." if unknown else ""
