@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -305,3 +307,24 @@ def test_a_lease_that_an_older_launcher_wrote_last_is_understood(boot: Any) -> N
     assert node.platform.store.replace(name, json.dumps(older).encode(), stored.generation)
     node.advance(BRIEF.idle_s + BRIEF.margin_s + LATE_S)
     assert node.goes()
+
+
+def test_passes_are_a_minute_and_a_random_part_of_a_quarter_apart(tmp_path: Path) -> None:
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    slept = tmp_path / "slept"
+    # The loop's own process ends with its eighth pause.
+    pause = f'echo "$1" >> {slept}; test "$(wc -l < {slept})" -lt 8 || kill "$PPID"'
+    for name, text in {"sleep": pause, "python3": "exit 1", "setsid": 'exec "$@"'}.items():
+        (commands / name).write_text(f"#!/bin/sh\n{text}\n")
+        (commands / name).chmod(0o755)
+    script = startup_script(
+        project="p", zone=ZONE, queued_resource="q", bucket="b", platform="sim", owner="ada",
+        storage_endpoint="http://s", tpu_endpoint="http://t", max_lifetime_s=DAY_S,
+    )  # fmt: skip
+    env = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh"], input=script, text=True, env=env, stdout=subprocess.PIPE, timeout=60, check=True)
+    pauses = [int(line) for line in slept.read_text().split()]
+    assert len(pauses) == 8 and len(set(pauses)) > 1
+    assert all(60 <= each <= 75 for each in pauses)
+    assert done.stdout.count("will try again") == 7  # a pass that fails ends nothing
