@@ -21,7 +21,7 @@ demo: $(STAMP) ## start a simulator, fine-tune a small Gemma 3 on it, show the r
 	@$(BIN)/python examples/demo.py
 
 test: lint ## lint, types and all tests
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --dist loadscope
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
