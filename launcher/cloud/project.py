@@ -27,7 +27,7 @@ class CloudProject:
     `timeout_s`: how long one call is repeated while an API is unavailable.
     """
 
-    def __init__(self, profile: Profile, *, clock: Clock | None = None, timeout_s: float = 30.0) -> None:
+    def __init__(self, profile: Profile, *, clock: Clock | None = None, timeout_s: float = 10.0) -> None:
         self._profile = profile
         self._clock = clock or SystemClock()
         self._timeout_s = timeout_s

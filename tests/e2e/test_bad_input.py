@@ -152,6 +152,7 @@ def _profile_with_bucket(user: User, bucket: str) -> None:
         "connect": "external",
         "ssh_port": str(status["ssh_port"]),
         "tpu_endpoint": status["tpu"],
+        **dict.fromkeys(["resource_manager_endpoint", "service_usage_endpoint", "iam_endpoint"], status["tpu"]),
         "storage_endpoint": status["storage"],
         "credentials": "anonymous",
         "owner": "somebody",
