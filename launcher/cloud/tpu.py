@@ -75,7 +75,7 @@ class CloudTpu:
         self._operations.pop((zone, queued_resource), None)
         name = f"{self._parent(zone)}/queuedResources/{queued_resource}"
         request = {"name": name, "force": True, "request_id": str(uuid.uuid4())}
-        about = self._about(f"deleting {queued_resource}", zone, "tpu.queuedResources.delete")
+        about = self._about(f"deleting {queued_resource}", zone, "tpu.nodes.delete")
         self._delete(about, "delete_queued_resource", request)
 
     def get_node(self, zone: str, node: str) -> Node | None:
