@@ -22,8 +22,9 @@ def unpack(archive: Path, target: Path) -> None:
     """The files, folders and links of a tar.gz below `target`, an empty folder, or none yet.
 
     UnsafeArchive: absolute names, `..`, devices, hard links, links that lead out, more bytes than the disk has free.
-    Nothing is left behind then. Links are made last: until then no name can lead anywhere else.
+    `target` is then as it was before. Links are made last: until then no name can lead anywhere else.
     """
+    was_there = target.exists()
     target.mkdir(mode=0o700, exist_ok=True)
     try:
         links = _unpack_files(archive, target, free_bytes(target))
@@ -34,11 +35,20 @@ def unpack(archive: Path, target: Path) -> None:
         for path, to in links:  # again: a later link can turn where an earlier one leads
             _check_inside(path, target, f"{path.relative_to(target)} -> {to}")
     except (tarfile.TarError, EOFError, OSError) as exc:
-        shutil.rmtree(target, ignore_errors=True)
+        _clear(target, was_there)
         raise UnsafeArchive(f"the archive cannot be unpacked: {type(exc).__name__}: {exc}") from exc
     except UnsafeArchive:
-        shutil.rmtree(target, ignore_errors=True)
+        _clear(target, was_there)
         raise
+
+
+def _clear(target: Path, keep: bool) -> None:
+    """Removes what was unpacked. `keep` the folder itself: the job's Python may be starting in it."""
+    for path in target.iterdir() if keep else [target]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _check_inside(path: Path, target: Path, link: str) -> None:

@@ -88,3 +88,13 @@ def test_a_cut_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsafeArchive, match="cannot be unpacked"):
         unpack.unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_was_there_stays_for_a_process_may_be_starting_in_it(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    inode = out.stat().st_ino
+    members = [member("a/b", size=1), member("c", size=1), member("l", LINK, "c"), member("../d", size=1)]
+    with pytest.raises(UnsafeArchive):
+        unpack.unpack(packed(tmp_path, *members), out)
+    assert out.stat().st_ino == inode and list(out.iterdir()) == []
