@@ -24,6 +24,7 @@ def test_a_value_comes_back_signed_and_every_phase_is_told(worker: Worker, googl
     assert attempt.value() == {"sum": 3}
     assert attempt.log == b"adding\n"
     assert [s.phase for s in attempt.phases] == ["starting", "environment", "project", "running", "result", "done"]
+    attempt.wait_for_end()  # the last status is written when the outcome is known
     status = codec.decode(WorkerStatus, google.get(attempt.names.worker(1, 0, 0)))
     assert (status.phase, status.exit_code, status.log_bytes) == ("done", 0, 7)
     assert set(status.timings_s) == {"starting", "environment", "project", "running", "result"}
