@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.sim import tpu_phases
+from launcher.sim import endpoints, tpu_phases
 from launcher.sim.folder import Folder, FolderError, FolderInUse, default_folder
 
 #: A simulator serves in well under a second; a machine that is busy with other things may take longer.
@@ -159,25 +159,8 @@ def status(folder: Path | None = None) -> Status | None:
 def env(folder: Path | None = None, *, terraform: bool = False) -> dict[str, str]:
     """Environment variables that point other clients at the simulator. Raises SimulatorError when none serves."""
     where = _running(_folder(folder))
-    variables = {
-        "STORAGE_EMULATOR_HOST": where["storage"],
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": where["tpu"] + "/",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": where["storage"] + "/storage/v1/",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE": where["tpu"] + "/",
-        "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": where["tpu"] + "/",
-        "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
-        "CLOUDSDK_CORE_PROJECT": where["project"],
-        "GOOGLE_CLOUD_PROJECT": where["project"],
-    }
-    if terraform:
-        variables |= {
-            "GOOGLE_PROJECT": where["project"],
-            "GOOGLE_TPU_V2_CUSTOM_ENDPOINT": where["tpu"] + "/v2/",
-            "GOOGLE_STORAGE_CUSTOM_ENDPOINT": where["storage"] + "/storage/v1/",
-            # The provider looks for credentials unless it has a token; the simulator asks for none.
-            "GOOGLE_OAUTH_ACCESS_TOKEN": "simulated",
-        }
-    return variables
+    variables = endpoints.of_clients(where["tpu"], where["project"])
+    return variables | endpoints.of_terraform(where["tpu"], where["project"]) if terraform else variables
 
 
 def inject(

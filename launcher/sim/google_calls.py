@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+#: Of the simulated project, wherever Google names a project by number.
+PROJECT_NUMBER = "123456789"
+
 TPU = "tpu.googleapis.com"
 STORAGE = "storage.googleapis.com"
 RESOURCE_MANAGER = "cloudresourcemanager.googleapis.com"
@@ -16,6 +19,7 @@ TITLES = {
     STORAGE: "Cloud Storage JSON API",
     RESOURCE_MANAGER: "Cloud Resource Manager API",
     SERVICE_USAGE: "Service Usage API",
+    "cloudbilling.googleapis.com": "Cloud Billing API",
     IAM: "Identity and Access Management (IAM) API",
 }
 
@@ -46,9 +50,9 @@ _VERBS = {"POST": "create", "PATCH": "update", "DELETE": "delete"}
 _CUSTOM_VERBS = {"getGuestAttributes": "get"}  # others are called like their method
 _GCS_PATH = re.compile(r"/(?:upload/|download/)?storage/v1/b(?:/(?P<bucket>[^/]+)(?:/(?P<kind>o|iam)(?P<name>/.*)?)?)?")
 _GCS_VERBS = {"GET": "get", "POST": "create", "PATCH": "update", "PUT": "update", "DELETE": "delete"}
-_PROJECT_PATH = re.compile(r"/v[13]/(?P<project>projects/[^/:]+):testIamPermissions")
-_ACCOUNT_PATH = re.compile(r"/v1/(?P<account>projects/[^/]+/serviceAccounts/[^/:]+):testIamPermissions")
-_SERVICES_PATH = re.compile(r"/v1(?:beta1)?/(?P<project>projects/[^/]+)/services(?P<rest>.*)")
+_PROJECT_PATH = re.compile(rf"/{RESOURCE_MANAGER}/v[13]/(?P<project>projects/[^/:]+)(?P<verb>:\w+)?")
+_ACCOUNT_PATH = re.compile(rf"/{IAM}/v1/(?P<account>projects/[^/]+/serviceAccounts/[^/:]+):testIamPermissions")
+_SERVICES_PATH = re.compile(rf"/{SERVICE_USAGE}/v1(?:beta1)?/(?P<project>projects/[^/]+)/services(?P<rest>.*)")
 
 
 def identify(method: str, path: str, query: dict[str, str]) -> GoogleCall | None:
@@ -58,15 +62,24 @@ def identify(method: str, path: str, query: dict[str, str]) -> GoogleCall | None
     if found := _GCS_PATH.fullmatch(path):
         return _storage(method, found, query)
     if found := _PROJECT_PATH.fullmatch(path):
-        return GoogleCall(RESOURCE_MANAGER, resource=found["project"])
+        verb = (found["verb"] or ":get")[1:]
+        needed = () if verb == "testIamPermissions" else (f"resourcemanager.projects.{verb}",)
+        return GoogleCall(RESOURCE_MANAGER, needed, found["project"], writes=verb == "setIamPolicy")
     if found := _ACCOUNT_PATH.fullmatch(path):
         return GoogleCall(IAM, resource=found["account"])
     if found := _SERVICES_PATH.fullmatch(path):
-        rest = found["rest"]
-        verb = "quotas.get" if "/consumerQuotaMetrics" in rest else "services.get" if rest else "services.list"
-        paged = "pageSize" if verb != "services.get" else ""
-        return GoogleCall(SERVICE_USAGE, (f"serviceusage.{verb}",), found["project"], paged=paged)
+        return _service_usage(method, found)
     return None
+
+
+def _service_usage(method: str, found: re.Match[str]) -> GoogleCall:
+    rest = found["rest"]
+    if method == "POST":
+        verb = "services.disable" if rest.endswith(":disable") else "services.enable"
+    else:
+        verb = "quotas.get" if "/consumerQuotaMetrics" in rest else "services.get" if rest else "services.list"
+    paged = "pageSize" if verb in ("quotas.get", "services.list") else ""
+    return GoogleCall(SERVICE_USAGE, (f"serviceusage.{verb}",), found["project"], writes=method == "POST", paged=paged)
 
 
 def _tpu(method: str, found: re.Match[str]) -> GoogleCall:
@@ -88,7 +101,8 @@ def _storage(method: str, found: re.Match[str], query: dict[str, str]) -> Google
     bucket, kind, name = found["bucket"], found["kind"], found["name"]
     resource = f"b/{bucket}" if bucket else "b"
     if kind == "iam":
-        return GoogleCall(STORAGE, resource=resource)
+        policy = () if name else (f"storage.buckets.{'get' if method == 'GET' else 'set'}IamPolicy",)
+        return GoogleCall(STORAGE, policy, resource, writes=method == "PUT")
     if kind is None:
         verb = "list" if method == "GET" and bucket is None else _GCS_VERBS[method]
         return GoogleCall(STORAGE, (f"storage.buckets.{verb}",), resource, writes=method != "GET")

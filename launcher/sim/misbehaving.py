@@ -8,27 +8,29 @@ from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from launcher.sim.faults import Faults
-from launcher.sim.google_calls import STORAGE, TITLES, TPU, GoogleCall, identify
+from launcher.sim.google_calls import PROJECT_NUMBER, STORAGE, TPU, GoogleCall, identify
 from launcher.sim.guard import HANG_UP
 from launcher.sim.http import GoogleError
+from launcher.sim.services import Backend, calls, project
 
-_PROJECT_NUMBER = "123456789012"
 _ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 
 
 class Misbehaving:
     """ASGI middleware over the simulated services of one project."""
 
-    def __init__(self, app: ASGIApp, faults: Faults, project: str) -> None:
+    def __init__(self, app: ASGIApp, backend: Backend) -> None:
         self._app = app
-        self._faults = faults
-        self._caller = f"simulated@{project}.iam.gserviceaccount.com"
+        self._backend = backend
+        self._faults = backend.faults
+        self._caller = f"simulated@{backend.project}.iam.gserviceaccount.com"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, refuse it, or let it take effect and hang up."""
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        call = identify(scope["method"], scope["path"], dict(query))
+        call = identify(scope["method"], scope["path"], dict(query)) or calls.identify(
+            scope["method"], scope["raw_path"]
+        )
         if call is None:
             await self._app(scope, receive, send)
         elif (error := self._refusal(call)) is not None:
@@ -47,7 +49,7 @@ class Misbehaving:
         return which is not None and self._faults.take("lost-answer", zone=call.zone, value=which) is not None
 
     def _refusal(self, call: GoogleCall) -> GoogleError | None:
-        if call.service in self._faults.values("disabled-api"):
+        if project.is_disabled(self._backend, call.service):
             return _disabled(call)
         if call.service == TPU and call.zone is not None:
             if self._faults.find("zone-down", zone=call.zone):
@@ -85,17 +87,18 @@ class Misbehaving:
 
 
 def _disabled(call: GoogleCall) -> GoogleError:
-    page = f"https://console.developers.google.com/apis/api/{call.service}/overview?project={_PROJECT_NUMBER}"
+    page = f"https://console.developers.google.com/apis/api/{call.service}/overview?project={PROJECT_NUMBER}"
+    title = calls.TITLES[call.service]
     message = (
-        f"{TITLES[call.service]} has not been used in project {_PROJECT_NUMBER} before or it is disabled. Enable it by "
+        f"{title} has not been used in project {PROJECT_NUMBER} before or it is disabled. Enable it by "
         f"visiting {page} then retry. If you enabled this API recently, wait a few minutes for the action to "
         "propagate to our systems and retry."
     )
     links = [{"description": "Google developers console API activation", "url": page}]
     metadata: dict[str, Any] = {
         "service": call.service,
-        "serviceTitle": TITLES[call.service],
-        "consumer": f"projects/{_PROJECT_NUMBER}",
+        "serviceTitle": title,
+        "consumer": f"projects/{PROJECT_NUMBER}",
         "activationUrl": page,
     }
     details: list[dict[str, Any]] = [

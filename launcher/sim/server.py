@@ -22,11 +22,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from launcher.sim import admin, gcs, guard, project, tpu
+from launcher.sim import admin, gcs, guard, services, tpu
 from launcher.sim.addresses import Addresses
 from launcher.sim.clock import Clock
 from launcher.sim.faults import Faults
 from launcher.sim.folder import Folder, FolderError, FolderInUse
+from launcher.sim.hosts import Hosts
 from launcher.sim.http import google_error
 from launcher.sim.misbehaving import Misbehaving
 from launcher.sim.ports import PortError, listen
@@ -145,19 +146,20 @@ class _Simulator:
         store = gcs.Store(self._folder.path / "gcs", clock_us=lambda: int(self._clock.now() * 1e6))
         for bucket in (options.bucket, options.control_bucket):
             store.create_bucket(bucket, project=options.project, exist_ok=True)
+        backend = services.Backend(
+            services.Store(self._folder.path / "services.json"), self._clock, self._faults, options.project
+        )
         app = Starlette(
             routes=[
                 *tpu.routes(self._lifecycle, options.project),
-                *project.routes(self._faults, options.project),
                 *admin.routes(self._where(), self._lifecycle, self._faults, self._clock, self._shut_down),
                 *gcs.routes(store, unavailable=lambda: self._faults.take("gcs-503") is not None),
+                *services.routes(backend),
             ],
             exception_handlers={HTTPException: _no_such_route},
         )
         return uvicorn.Config(
-            self._counting(
-                Timed(guard.Guard(Misbehaving(app, self._faults, options.project), self._port), self._clock)
-            ),
+            self._counting(Timed(guard.Guard(Hosts(Misbehaving(app, backend)), self._port), self._clock)),
             http=guard.GuardedProtocol,
             ws="none",
             lifespan="off",

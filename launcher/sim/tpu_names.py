@@ -31,7 +31,7 @@ def project_of(name: str) -> str:
     return name.split("/")[1]
 
 
-def check_project(project: str, ours: str) -> None:
+def check_project(project: str, ours: str, service: str = "tpu.googleapis.com") -> None:
     """Refuse every project but the simulator's own, as Google refuses one the caller has no part in."""
     if project != ours:
         raise GoogleError(
@@ -43,7 +43,7 @@ def check_project(project: str, ours: str) -> None:
                     "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                     "reason": "CONSUMER_INVALID",
                     "domain": "googleapis.com",
-                    "metadata": {"consumer": f"projects/{project}", "service": "tpu.googleapis.com"},
+                    "metadata": {"consumer": f"projects/{project}", "service": service},
                 }
             ],
         )

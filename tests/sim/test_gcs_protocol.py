@@ -82,6 +82,12 @@ def test_media_upload_and_its_resource(gcs: GcsServer) -> None:
     assert gcs.send("GET", f"{OBJECTS}/dir/x").status == 404
 
 
+def test_the_layout_that_gcloud_asks_for_after_a_recursive_removal(gcs: GcsServer) -> None:
+    answer = gcs.send("GET", f"/storage/v1/b/{BUCKET}/storageLayout?alt=json")
+    assert (answer.status, answer.json()) == (200, {"kind": "storage#storageLayout", "bucket": BUCKET})
+    assert gcs.send("GET", "/storage/v1/b/no-such-bucket/storageLayout").status == 404
+
+
 def test_every_answer_has_a_date(gcs: GcsServer) -> None:
     assert "date" in put(gcs, "x", b"").headers
     assert "date" in gcs.send("GET", f"{OBJECTS}/x").headers

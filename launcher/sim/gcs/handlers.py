@@ -17,9 +17,11 @@ from launcher.sim.gcs.errors import GcsError, invalid, required
 from launcher.sim.gcs.glob import compiled
 from launcher.sim.gcs.listing import MAX_RESULTS, ListQuery
 from launcher.sim.gcs.model import Preconditions, integer, merged, writable_fields
+from launcher.sim.gcs.policies import policy_resource
 from launcher.sim.gcs.resources import bucket_resource, object_resource
 from launcher.sim.gcs.sessions import Sessions
 from launcher.sim.gcs.store import Store
+from launcher.sim.google_calls import PROJECT_NUMBER
 
 _METHODS = ["DELETE", "GET", "PATCH", "POST", "PUT"]
 _BUCKET_READ_ONLY = {"etag", "id", "kind", "metageneration", "name", "projectNumber", "selfLink"}
@@ -68,10 +70,13 @@ async def _dispatch(call: Call, parts: list[str]) -> Response:
             return await uploads.cancel(call)
         case "GET", ["download", "storage", "v1", "b", bucket, "o", name] if call.wants_media:
             return await media.download(call, bucket, name)
-        case _, ["storage", "v1", "b", *rest] if len(rest) < 2 or rest[1] == "iam":
+        case _, ["storage", "v1", "b", *rest] if len(rest) < 2 or rest[1] in ("anywhereCaches", "iam", "storageLayout"):
             return await _dispatch_bucket(call, rest)
         case _, ["storage", "v1", "b", *rest]:
             return await _dispatch_object(call, rest)
+        case "GET", ["storage", "v1", "projects", _, "serviceAccount"]:
+            email = f"service-{PROJECT_NUMBER}@gs-project-accounts.iam.gserviceaccount.com"
+            return call.json({"kind": "storage#serviceAccount", "email_address": email})
     raise _no_such_method(call)
 
 
@@ -92,10 +97,22 @@ async def _dispatch_bucket(call: Call, rest: list[str]) -> Response:
         case "DELETE", [bucket]:
             await run_in_threadpool(call.store.delete_bucket, bucket, Preconditions.parse(call.query))
             return Response(status_code=204)
+        case "GET", [bucket, "anywhereCaches", *_]:
+            # There are none; but where it cannot list them, Terraform deletes a bucket without emptying it first.
+            await run_in_threadpool(call.store.bucket, bucket)
+            return call.json({"kind": "storage#anywhereCaches"})
+        case "GET", [bucket, "storageLayout"]:  # `gcloud storage rm --recursive` asks whether there are folders
+            await run_in_threadpool(call.store.bucket, bucket)
+            return call.json({"kind": "storage#storageLayout", "bucket": bucket})
         case "GET", [bucket, "iam", "testPermissions"]:
             await run_in_threadpool(call.store.bucket, bucket)
             document = {"kind": "storage#testIamPermissionsResponse", "permissions": call.permissions}
             return call.json(document)
+        case "GET", [bucket, "iam"]:
+            return call.json(policy_resource(await run_in_threadpool(call.store.bucket, bucket)))
+        case "PUT", [bucket, "iam"]:
+            policy = await call.document()
+            return call.json(policy_resource(await run_in_threadpool(call.store.set_policy, bucket, policy)))
     raise _no_such_method(call)
 
 

@@ -28,7 +28,10 @@ _BOOL_FIELDS = ("eventBasedHold", "temporaryHold")
 
 @dataclass(frozen=True)
 class BucketRecord:
-    """A bucket. `fields` is what its creator sent (labels, lifecycle, …), times are RFC 3339."""
+    """A bucket. `fields` is what its creator sent (labels, lifecycle, …), times are RFC 3339.
+
+    `policy`: who may do what with it, None until somebody set it; `policy_generation` counts that.
+    """
 
     name: str
     project: str
@@ -36,6 +39,8 @@ class BucketRecord:
     created: str
     updated: str
     metageneration: int = 1
+    policy: dict[str, Any] | None = None
+    policy_generation: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from launcher.sim.gcs.model import BucketRecord, StoredObject
+from launcher.sim.google_calls import PROJECT_NUMBER
 
-_PROJECT_NUMBER = "123456789012"
 _CONTENT_TYPE = "application/octet-stream"
 
 
@@ -22,7 +22,7 @@ def bucket_resource(record: BucketRecord, base_url: str) -> dict[str, Any]:
         "id": record.name,
         "name": record.name,
         "selfLink": f"{base_url}/storage/v1/b/{record.name}",
-        "projectNumber": _PROJECT_NUMBER,
+        "projectNumber": PROJECT_NUMBER,
         "location": location,
         "locationType": "multi-region" if location in ("US", "EU", "ASIA") else "region",
         "metageneration": str(record.metageneration),

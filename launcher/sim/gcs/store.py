@@ -30,6 +30,7 @@ from launcher.sim.gcs.model import (
     check_object_name,
     merged,
 )
+from launcher.sim.gcs.policies import with_policy
 
 _ANY = Preconditions()
 
@@ -96,6 +97,13 @@ class Store:
                     metageneration=old.metageneration + 1,
                 )
             )
+            return bucket.record
+
+    def set_policy(self, name: str, policy: dict[str, Any]) -> BucketRecord:
+        """Replace who may do what with a bucket; 412 if the policy's etag is not that of the present one."""
+        with self._lock:
+            bucket = self._bucket(name)
+            bucket.write_record(with_policy(bucket.record, policy))
             return bucket.record
 
     def delete_bucket(self, name: str, preconditions: Preconditions = _ANY) -> None:
