@@ -101,6 +101,14 @@ def price_per_chip_hour(accelerator: Accelerator, zone: str, spot: bool = False)
     return None if usd is None else Price(usd, region, spot, PRICES_AS_OF, PRICES_SOURCE)
 
 
+def list_price(name: str, zone: str, spot: bool) -> float | None:
+    """As hourly_usd, of an accelerator as somebody else wrote it; None also for one that this version does not know."""
+    try:
+        return hourly_usd(parse(name), zone, spot)
+    except ConfigError:
+        return None
+
+
 def hourly_usd(accelerator: Accelerator, zone: str, spot: bool = False) -> float | None:
     """The list price of the whole slice in US dollars per hour; None where `price_per_chip_hour` has none."""
     price = price_per_chip_hour(accelerator, zone, spot)

@@ -59,10 +59,11 @@ def cancel(platform: Platform, job: JobRecord, key: str = "", *, timeout_s: floa
 
 
 def _spared(lease: Lease, stored: Stored, job: JobRecord) -> bool:
-    """Whether the node is not this job's to delete: named by it, somebody else's, or prepared for longer."""
+    """Whether the node is not this job's to delete: named by it, Terraform's, somebody else's, prepared for longer."""
     if lease.state is LeaseState.CONDEMNED:
         return False
-    return lease.external or bool(job.node) or lease.owner != job.owner or lease.warm_until > stored.now
+    others = lease.external or lease.standing or lease.owner != job.owner
+    return others or bool(job.node) or lease.warm_until > stored.now
 
 
 def _stays(lease: Lease, intent: Intent, job: JobRecord, force: bool) -> bool:

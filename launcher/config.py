@@ -40,7 +40,9 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,38}[a-z0-9])?")
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """Where jobs go. `platform` begins every resource's id; `connect`: external, internal or iap.
+    """Where jobs go. `platform` begins every resource's id; `connect`: external, internal or iap. `external_ip`:
+    whether nodes get an address of their own, without which they reach Google's services alone; on Google's default
+    network ("") only with connect = external.
 
     `owner` is never "" in what load_profile returns. `simulated` only says what to print. `keep_warm_s` and
     `max_lifetime_s`: for calls that do not say. `shared_pool`: warm nodes of other owners are used too. The other
@@ -61,11 +63,15 @@ class Profile:
     resource_manager_endpoint: str = "https://cloudresourcemanager.googleapis.com"
     service_usage_endpoint: str = "https://serviceusage.googleapis.com"
     iam_endpoint: str = "https://iam.googleapis.com"
+    container_endpoint: str = "https://container.googleapis.com"
+    compute_endpoint: str = "https://compute.googleapis.com"
+    kubernetes_endpoint: str = ""  # in front of a cluster's own host; "": https to that host
     credentials: str = "default"
     owner: str = ""
     network: str = ""
     subnetwork: str = ""
     service_account: str = ""
+    external_ip: bool = True
     simulated: bool = False
     keep_warm_s: float = KEEP_WARM_S
     max_lifetime_s: float = MAX_LIFETIME_S
@@ -95,7 +101,8 @@ def load_profile(
 
     interactive: whether somebody sits at a terminal (None: look). cloud_only: what the call asks for that
     only a cloud has. Without any profile the simulator is used only for an interactive call without those.
-    May start a simulator; may ask Google for the account's e-mail address.
+    May start a simulator; may ask Google for the account's e-mail address. ConfigError where the simulator of a saved
+    profile is gone: another one has another address.
     """
     chosen = name or os.environ.get("LAUNCHER_PROFILE") or default_profile()
     if chosen is None:
@@ -106,6 +113,10 @@ def load_profile(
 
         return find_or_start()
     profile = read_profile(chosen)
+    if profile.simulated:
+        from launcher.simulator_process import check_serves
+
+        check_serves(profile)
     if not profile.owner:
         profile = dataclasses.replace(profile, owner=_owner(profile))
         save_profile(profile)  # asked for once

@@ -102,6 +102,7 @@ def run(function: Any = None, /, **options: Any) -> Any:
       spot_fallback     on demand where no zone has spot capacity
       zone              where; several are tried in this order and share wait_timeout_s
       reservation       the name of reserved capacity to use
+      pool              which of the platform's pools; default: the first whose accelerator, spot and zones fit
       node              an existing node by name, which is never deleted; zone says where to look
       runtime_version   TPU VM image; default: the right one for the accelerator
       dependencies      requirement strings, instead of what the project declares

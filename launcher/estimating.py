@@ -10,7 +10,9 @@ from typing import Any
 from launcher.accelerators import PRICES_AS_OF, PRICES_SOURCE, hourly_usd
 from launcher.config import Profile, load_profile
 from launcher.errors import ConfigError
+from launcher.fleet import rules
 from launcher.fleet.costs import span_words, usd_for, usd_words
+from launcher.fleet.platform import platform_of
 from launcher.settings import Settings
 
 
@@ -62,7 +64,8 @@ def estimate(function: Callable[..., Any], options: Mapping[str, Any], duration_
     if duration_s is not None and not 0 < duration_s < math.inf:
         raise ConfigError(f"estimate(hours={duration_s / 3600:g}): give how long it runs, a number above 0")
     settings = settings_of(function, options)
-    return of_settings(settings, load_profile(settings.profile, cloud_only=settings.cloud_only), duration_s)
+    profile = load_profile(settings.profile, cloud_only=settings.cloud_only)
+    return of_settings(rules.settle(platform_of(profile), settings), profile, duration_s)
 
 
 def of_settings(settings: Settings, profile: Profile, duration_s: float | None, count: int = 1) -> Estimate:

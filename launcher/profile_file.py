@@ -33,6 +33,10 @@ _PATTERNS = {
 }
 _ENDPOINTS = {f.name: f.default for f in dataclasses.fields(Profile) if f.name.endswith("_endpoint")}
 _PATTERNS |= {key: (r"https?://[^/\s?#]+/?", f"a URL without a path, such as {url}") for key, url in _ENDPOINTS.items()}
+_PATTERNS |= {  # those of a simulator have a path
+    f"{name}_endpoint": (r"https?://[^\s?#]+", "a URL, such as https://container.googleapis.com")
+    for name in ("container", "compute", "kubernetes")
+}
 
 
 def _ttl(value: Any) -> float:
@@ -47,6 +51,7 @@ _SECONDS = {
     "lease_ttl_s": _ttl,
     **dict.fromkeys(["max_lifetime_s", "grace_s", "drain_s", "timer_margin_s"], seconds),
 }
+_FLAGS = ("external_ip", "shared_pool")
 _REQUIRED = ("project", "zones", "bucket")
 
 
@@ -82,11 +87,14 @@ def parse(name: str, data: bytes, path: Path) -> Profile:
             for key in _ENDPOINTS
             if document.get(key, "").startswith("http://") and not _loopback(document[key])
         ]
+    if document.get("connect") == "external" and document.get("external_ip") is False:
+        problems.append(f'{path}: connect = "external" needs nodes with external_ip = true.')
     if problems:
         raise ConfigError(problems)
     values: dict[str, Any] = document | {"zones": tuple(document["zones"])}
     values |= {key: float(values[key]) for key in _SECONDS if key in values}
-    return Profile(name=name, **values)
+    simulated = values.get("credentials") == "anonymous" and _loopback(values.get("tpu_endpoint", ""))
+    return Profile(name=name, simulated=simulated, **values)
 
 
 def _problem(key: str, value: Any) -> str:
@@ -105,7 +113,7 @@ def _problem(key: str, value: Any) -> str:
         except ValueError as exc:
             return str(exc)
         return "must be a number" if isinstance(value, str) else ""
-    if key == "shared_pool":
+    if key in _FLAGS:
         return "" if isinstance(value, bool) else "must be true or false"
     if not isinstance(value, str):
         return "must be a string"

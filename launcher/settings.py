@@ -22,7 +22,8 @@ class Settings:
     """What one call asks for, checked. Times in seconds. The platform's: `zones` (), `keep_warm_s` and
     `max_lifetime_s` None.
 
-    `cloud_only`: which of spot, zone, reservation and node were given; no simulator is started for those.
+    `cloud_only`: which of spot, zone, reservation, pool and node were given; no simulator is started for those.
+    `given`: every name that was given anywhere. `pools`: what fleet/rules.py decided.
     """
 
     accelerator: Accelerator
@@ -46,6 +47,9 @@ class Settings:
     max_archive_bytes: int = 500_000_000
     max_result_bytes: int = 10 * 2**30
     cloud_only: tuple[str, ...] = ()
+    pool: str = ""
+    pools: tuple[str, ...] = ()
+    given: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,7 @@ _TABLE: dict[str, _Option] = {
     "spot": _Option(types.flag),
     "spot_fallback": _Option(types.flag),
     "reservation": _Option(types.text),
+    "pool": _Option(types.text),
     "zone": _Option(types.zones),
     "node": _Option(types.text),
     "num_slices": _Option(types.count),
@@ -90,10 +95,11 @@ OPTIONS = tuple(name for name, option in _TABLE.items() if option.call)
 _NEVER_IN_PROJECT = (
     *("profile", "platform", "project", "bucket", "control_bucket", "tpu_endpoint", "storage_endpoint"),
     *("connect", "proxy_command", "ssh_port", "credentials", "owner", "network", "subnetwork"),
-    *("service_account", "endpoint", "endpoints", "simulated", "zones", "shared_pool"),
+    *("service_account", "endpoint", "endpoints", "simulated", "zones", "shared_pool", "external_ip"),
     *("resource_manager_endpoint", "service_usage_endpoint", "iam_endpoint"),
+    *("container_endpoint", "compute_endpoint", "kubernetes_endpoint"),
 )
-_CLOUD_ONLY = ("spot", "zone", "reservation", "node")
+_CLOUD_ONLY = ("spot", "zone", "reservation", "pool", "node")
 _LATER: dict[str, tuple[Any, ...]] = {  # the values that stand for "not asked for"
     "num_slices": (1,),
     "retries": (0,),
@@ -124,6 +130,7 @@ def resolve(values: Mapping[str, Any], project_root: Path | None = None) -> Sett
         raise ConfigError(problems)
     fields = {field.name: chosen[field.name] for field in dataclasses.fields(Settings) if field.name in chosen}
     fields |= {"accelerator": accelerator, "zones": chosen.get("zone", ())}
+    fields["given"] = frozenset(chosen)
     fields["cloud_only"] = tuple(name for name in _CLOUD_ONLY if chosen.get(name))
     return Settings(**{"runtime_version": accelerator.default_runtime_version} | fields)
 
@@ -181,11 +188,15 @@ def _accelerator(chosen: dict[str, Any], places: dict[str, str], problems: list[
         problems += [f"{places['accelerator']}: {problem.removeprefix('accelerator ')}" for problem in exc.problems]
         return None
     if found.hosts > 1:
-        problems.append(
-            f"{places['accelerator']} = {found.name!r} has {found.hosts} hosts; more than one comes with a "
-            "later version. Use one with a single host, such as 'v5litepod-8' or 'v6e-8'."
-        )
+        problems.append(f"{places['accelerator']} = {several_hosts(found)}")
     return found
+
+
+def several_hosts(accelerator: Accelerator) -> str:
+    return (
+        f"{accelerator.name!r} has {accelerator.hosts} hosts; more than one comes with a later version. "
+        "Use one with a single host, such as 'v5litepod-8' or 'v6e-8'."
+    )
 
 
 def _check_together(chosen: dict[str, Any], places: dict[str, str], problems: list[str]) -> None:
@@ -195,7 +206,7 @@ def _check_together(chosen: dict[str, Any], places: dict[str, str], problems: li
     if "node" in chosen:
         problems += [
             f"{places[name]} with node = {chosen['node']!r}: that node is there already. Leave {name} out."
-            for name in ("spot", "spot_fallback", "reservation")
+            for name in ("spot", "spot_fallback", "reservation", "pool")
             if chosen.get(name)
         ]
     elif chosen.get("spot") and chosen.get("reservation"):

@@ -7,6 +7,7 @@ import http.client
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,20 @@ def find_or_start() -> Profile:
     return to_profile(info)
 
 
+def check_serves(profile: Profile) -> None:
+    """ConfigError where nobody answers at the address of a profile that was saved for a simulator."""
+    address = urllib.parse.urlsplit(profile.tpu_endpoint)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 80), timeout=_ANSWER_TIMEOUT_S).close()
+    except OSError as exc:
+        again = f"launcher init --bucket {profile.control_bucket} --profile {profile.name}"
+        fix = f'eval "$(launcher sim env)" && {again}' if profile.control_bucket else "launcher sim status"
+        raise ConfigError(
+            f"Profile {profile.name!r} is of a simulator that no longer answers at {profile.tpu_endpoint}. Start it "
+            f"with: launcher sim start. It has another address then: {fix}"
+        ) from exc
+
+
 def to_profile(info: dict[str, Any]) -> Profile:
     """The profile that a simulator's sim.json amounts to."""
     return Profile(
@@ -80,6 +95,9 @@ def to_profile(info: dict[str, Any]) -> Profile:
         resource_manager_endpoint=info["tpu"],
         service_usage_endpoint=info["tpu"],
         iam_endpoint=info["tpu"],
+        container_endpoint=f"{info['tpu']}/container.googleapis.com",
+        compute_endpoint=f"{info['tpu']}/compute.googleapis.com",
+        kubernetes_endpoint=info["tpu"],
         credentials="anonymous",
         owner=normalise_owner(_user()),
         simulated=True,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.cloud import preload
 from launcher.config import config_dir, load_profile, read_private, write_private
 from launcher.errors import ApiDisabled, ConfigError, PermissionDenied
+from launcher.fleet import rules
 from launcher.fleet.agent_link import AgentFile
 from launcher.fleet.platform import Platform, platform_of
 from launcher.records import codec, signing
@@ -62,6 +63,8 @@ def submit(
     from launcher import shipping
 
     platform = platform_of(load_profile(settings.profile, cloud_only=settings.cloud_only))
+    with _explained(platform):
+        settings = rules.settle(platform, settings)
     progress.notice(headline(platform.profile, settings, function))  # first: locking and packing may take a while
     started = time.monotonic()
     with (
@@ -145,6 +148,7 @@ def _record(
         spot=settings.spot,
         spot_fallback=settings.spot_fallback,
         reservation=settings.reservation,
+        pools=settings.pools,
         node=settings.node,
         keep_warm_s=keep_warm_s,
         cwd=packed.cwd,

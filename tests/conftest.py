@@ -12,6 +12,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.functions.environment import function_python
+
+__all__ = ["function_python"]
+
 # A busy machine is no reason to fail: no test has a deadline per example.
 hypothesis.settings.register_profile("launcher", deadline=None)
 hypothesis.settings.load_profile("launcher")

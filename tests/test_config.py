@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,16 @@ class TestProfiles:
         save_profile(proxied)
         assert read_profile("work") == proxied
         assert load_profile("work") == proxied
+
+    def test_of_a_simulator_that_was_stopped_says_how_to_start_it(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"http://127.0.0.1:{server.getsockname()[1]}"
+            gone = dataclasses.replace(WORK, credentials="anonymous", tpu_endpoint=address, control_bucket="a-control")
+            save_profile(gone)
+            assert load_profile("work").simulated
+        said = rf"no longer answers at {re.escape(address)}\..* init --bucket a-control --profile work"
+        with pytest.raises(ConfigError, match=said):
+            load_profile("work")
 
     def test_what_it_says_of_its_nodes(self, folder: Path) -> None:
         assert (WORK.keep_warm_s, WORK.max_lifetime_s, WORK.shared_pool) == (900.0, 86400.0, False)

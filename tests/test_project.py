@@ -237,6 +237,24 @@ def test_no_file_names_a_package_index_or_a_path_of_one_machine() -> None:
     assert found == []
 
 
+def test_links_between_documents_lead_somewhere() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}: {link}"
+        for path in tracked_files()
+        if path.suffix == ".md"
+        for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text(encoding="utf-8"))
+        if not (path.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def test_every_runbook_is_in_the_list() -> None:
+    listed = (ROOT / "docs/platform.md").read_text(encoding="utf-8")
+    runbooks = [path.name for path in (ROOT / "docs/runbooks").glob("*.md")]
+    assert runbooks
+    assert [name for name in runbooks if f"(runbooks/{name})" not in listed] == []
+
+
 def test_the_license_is_apache_2() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text
@@ -296,6 +314,26 @@ def test_missing_packages_are_listed_for_continuous_integration(tmp_path: Path) 
     done = check_tools(tmp_path / "bin", "--packages", "python", "git", "scp")
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert (done.returncode, done.stdout) == (0, f"python{version}-venv openssh-client\n")
+
+
+@pytest.mark.parametrize(
+    "answer", ["exit 127", "echo Terraform v1.10.5", "echo Terraform v0.15.0", "echo Terraform v1.9.0"]
+)
+def test_terraform_is_no_debian_package_so_the_message_says_where_it_is(tmp_path: Path, answer: str) -> None:
+    command(tmp_path / "bin", "apt-get", "exit 1")
+    command(tmp_path / "bin", "terraform", answer)
+    done = check_tools(tmp_path / "bin", "terraform")
+    assert done.returncode == 1
+    assert re.search(r"^  terraform 1\.11 or newer", done.stderr, re.MULTILINE)
+    assert "https://developer.hashicorp.com/terraform/install" in done.stderr
+    assert "apt-get install" not in done.stderr
+    assert check_tools(tmp_path / "bin", "--packages", "terraform").stdout.split() == []
+
+
+@pytest.mark.parametrize("version", ["1.11.0", "1.20.1", "2.0.0"])
+def test_a_terraform_that_fits_is_taken(tmp_path: Path, version: str) -> None:
+    command(tmp_path / "bin", "terraform", f"echo Terraform v{version}")
+    assert check_tools(tmp_path / "bin", "terraform").returncode == 0
 
 
 def test_a_python_that_answers_127_or_does_not_fit_is_passed_over(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ class TestProblems:
         [
             *("profile", "project", "bucket", "control_bucket", "tpu_endpoint", "storage_endpoint", "connect"),
             *("proxy_command", "credentials", "ssh_port", "owner", "service_account", "network", "shared_pool"),
+            "external_ip",
         ],
     )
     def test_a_project_never_says_where_things_go(self, tmp_path: Path, key: str) -> None:
@@ -235,7 +236,7 @@ def test_options_are_those_of_the_decorator() -> None:
         *("accelerator", "spot", "spot_fallback", "reservation", "zone", "node", "num_slices", "runtime_version"),
         "dependencies",
         *("env", "capture_env_vars", "timeout_s", "retries", "preemption_retries", "keep_warm_s"),
-        *("max_lifetime_s", "wait_timeout_s", "project_root", "name", "labels", "profile"),
+        *("max_lifetime_s", "wait_timeout_s", "project_root", "name", "labels", "profile", "pool"),
     }
 
 

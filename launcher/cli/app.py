@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 import launcher
-from launcher.cli import accelerators, costs, doctor, files, jobs, nodes, profile, reap, sim
+from launcher.cli import accelerators, costs, doctor, files, init, jobs, nodes, profile, reap, sim
 from launcher.cli.output import Group, notice
 from launcher.errors import ConfigError, LauncherError, RemoteTraceback
 from launcher.records.leases import LeaseRefused
@@ -34,6 +34,7 @@ for _command in (
     accelerators.accelerators,
     doctor.doctor,
     files.files,
+    init.init,
     nodes.nodes,
     profile.profile,
     reap.reap,

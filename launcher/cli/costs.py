@@ -66,9 +66,12 @@ def estimate(for_s: float | None, count: int, profile: str | None, as_json: bool
     """Say what nodes would cost at list prices."""
     from launcher.config import load_profile
     from launcher.estimating import of_settings
+    from launcher.fleet import rules
+    from launcher.fleet.platform import platform_of
 
     settings = wanted_settings(**wanted)
-    found = of_settings(settings, load_profile(profile, cloud_only=settings.cloud_only), for_s, count)
+    chosen = load_profile(profile, cloud_only=settings.cloud_only)
+    found = of_settings(rules.settle(platform_of(chosen), settings), chosen, for_s, count)
     if as_json:
         print_json({**vars(found), "usd": found.usd, "usd_at_most": found.usd_at_most})
     else:

@@ -30,7 +30,7 @@ def doctor(
 ) -> None:
     """Say what keeps jobs from running.
 
-    Looks at the profile and its credentials, APIs, permissions, the bucket, zones, quota, the budget, the clock and
+    Looks at the profile and its credentials, APIs, permissions, the buckets, zones, quota, the budget, the clock and
     nodes that nobody uses. Each problem comes with the commands that mend it; exit 1 when there is one.
     """
     checks = []

@@ -71,6 +71,7 @@ def list_command(profile: str | None, as_json: bool) -> None:
 @click.option("--count", type=click.IntRange(1, 64), default=1, metavar="N", help="How many (default 1).")
 @click.option("--for", "for_s", type=Duration(), default="1h", help="How long they stay, from READY on (default 1h).")
 @click.option("--reservation", metavar="NAME", help="Take reserved capacity.")
+@click.option("--pool", metavar="NAME", help="Which of the platform's pools; default: the first that fits.")
 @click.option("--runtime-version", metavar="IMAGE", help="TPU VM image; default: the accelerator's.")
 @profile_option
 @json_option
@@ -81,6 +82,7 @@ def up(count: int, for_s: float, profile: str | None, as_json: bool, **wanted: A
     """
     from launcher.config import load_profile
     from launcher.estimating import of_settings
+    from launcher.fleet import rules
     from launcher.fleet.costs import span_words, usd_words
     from launcher.fleet.platform import platform_of
     from launcher.fleet.session import new_holder
@@ -88,6 +90,7 @@ def up(count: int, for_s: float, profile: str | None, as_json: bool, **wanted: A
 
     settings = wanted_settings(**wanted)
     platform = platform_of(load_profile(profile, cloud_only=settings.cloud_only))
+    settings = rules.settle(platform, settings)
     order = WarmUp(platform, new_holder(platform.profile.owner))
     asked = requests(platform.profile, settings, count, for_s)
     expected = of_settings(settings, platform.profile, for_s, count)

@@ -31,7 +31,7 @@ def wanted_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--spot", is_flag=True, help="Capacity that Google may take back."),
         click.option("--zone", metavar="ZONE[,ZONE]", help="Where, in this order; default: the profile's zones."),
-        click.option("--accelerator", required=True, metavar="NAME", help="Such as v5litepod-8: launcher accelerators"),
+        click.option("--accelerator", metavar="NAME", help="Such as v5litepod-8: launcher accelerators"),
     ):
         command = option(command)
     return command
@@ -41,6 +41,8 @@ def wanted_settings(**values: Any) -> Settings:
     """The settings of a call that asks for this hardware. ConfigError lists what is wrong, by the options' names."""
     from launcher.settings import resolve
 
+    if values.get("accelerator") is None and values.get("pool") is None:
+        raise click.UsageError("Missing option '--accelerator'.", click.get_current_context())
     try:
         return resolve({name: None if value is False else value for name, value in values.items()})
     except ConfigError as exc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
@@ -136,13 +137,21 @@ def _parse(settings: tuple[str, ...]) -> dict[str, Any]:
             values[key] = keys[key].default
         elif key == "zones":
             values[key] = tuple(zone.strip() for zone in text.split(",") if zone.strip())
-        elif key == "ssh_port" and text.isdecimal():
-            values[key] = int(text)
         else:
-            values[key] = text
+            values[key] = _value(keys[key].default, text)
     if problems:
         raise ConfigError(problems)
     return values
+
+
+def _value(default: object, text: str) -> object:
+    """The text as a value of the default's type; as it is where it is none, for the check of the file to tell."""
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if isinstance(default, int | float):
+        with contextlib.suppress(ValueError):
+            return type(default)(text)
+    return text
 
 
 def _fields() -> dict[str, dataclasses.Field[Any]]:

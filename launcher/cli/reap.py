@@ -17,24 +17,28 @@ def reap(ctx: click.Context, dry_run: bool, zones: tuple[str, ...], profile: str
     """Delete nodes that nobody uses any more.
 
     One pass of the idle shutdown: what is deleted, and why, follows from its rules alone. It is safe at any time. Exit
-    1 when something could not be looked at or deleted.
+    1 when something could not be looked at or deleted. A GKE cluster of the platform is looked at too, unless --zone
+    says where to look: "mark" is the first time that something is seen idle.
     """
     from launcher.config import load_profile
-    from launcher.fleet import reaper
+    from launcher.fleet import clusters, reaper
     from launcher.fleet.platform import platform_of
 
     platform = platform_of(load_profile(profile))
     report = reaper.reap(platform, platform.profile.policy, zones=zones, dry_run=dry_run, log=lambda entry: None)
+    acted, errors = report.acted, report.errors
+    if not zones:
+        report = clusters.reap_registered(platform, dry_run=dry_run, log=lambda entry: None)
+        acted, errors = acted + report.acted, errors + report.errors
     if as_json:
-        decisions = [vars(each) for each in report.acted]
-        print_json({"dry_run": dry_run, "decisions": decisions, "errors": report.errors})
-    for each in () if as_json else report.acted:
+        print_json({"dry_run": dry_run, "decisions": [vars(each) for each in acted], "errors": errors})
+    for each in () if as_json else acted:
         print(f"{'would ' if dry_run else ''}{each.action} {each.resource} in {each.zone}: {each.reason}")
-    if not as_json and not report.acted:
+    if not as_json and not acted:
         notice(f"nothing to delete on platform {platform.profile.platform}")
-    for problem in report.errors:
+    for problem in errors:
         notice(f"error: {problem}")
-    if report.errors:
+    if errors:
         ctx.exit(1)
 
 

@@ -83,10 +83,11 @@ class GcsSession:
         try:
             return self.call(function, about)
         except NotFound as exc:
-            if "No such object" not in str(exc):  # a listing tells: it is a 404 for the bucket only
-                options = {"max_results": 1, "timeout": REQUEST_TIMEOUT_S, "retry": None}
-                self.call(lambda: list(self.client.list_blobs(self.bucket, **options)), about)
-            return None
+            certain = "No such object" in str(exc)
+        if not certain:  # a listing tells: it is a 404 for the bucket only
+            options = {"max_results": 1, "timeout": REQUEST_TIMEOUT_S, "retry": None}
+            self.call(lambda: list(self.client.list_blobs(self.bucket, **options)), about)
+        return None
 
     def about(self, action: str, name: str, permission: str) -> Call:
         return Call(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Protocol
 
+from launcher.records.clusters import ClusterFacts, PodFacts
 from launcher.records.swap import RecordStore
 
 
@@ -194,6 +195,22 @@ class ProjectService(Protocol):
 
     def tpu_quotas(self, zone: str) -> tuple[TpuQuota, ...]:
         """Every TPU quota as it holds in the zone."""
+
+
+class ClusterService(Protocol):
+    """GKE, and the Kubernetes API of one of its clusters. Failure raises, absence is None."""
+
+    def get(self, location: str, cluster: str) -> ClusterFacts | None:
+        """The cluster with its node pools and their sizes."""
+
+    def pods(self, cluster: ClusterFacts) -> tuple[PodFacts, ...]:
+        """Every Pod of every namespace."""
+
+    def empty_pool(self, location: str, cluster: str, pool: str) -> None:
+        """Asks for size 0; the autoscaler may make it larger again. NotFound where there is no such pool."""
+
+    def delete(self, location: str, cluster: str) -> None:
+        """Asks for the cluster's deletion. Gone already is success."""
 
 
 class Channel(Protocol):

@@ -25,7 +25,7 @@ from launcher.errors import (
     Unavailable,
     WorkerLost,
 )
-from launcher.fleet import lease_book
+from launcher.fleet import lease_book, room
 from launcher.fleet.platform import Platform
 from launcher.fleet.release import release
 from launcher.fleet.request import NodeRequest
@@ -33,6 +33,7 @@ from launcher.fleet.startup import startup_script
 from launcher.fleet.waiting import QUEUE_FOR_S, Try, Wait
 from launcher.records import paths
 from launcher.records.leases import Lease, reserve
+from launcher.records.policy import PLATFORM_LABEL, POOL_LABEL
 
 __all__ = ["Granted", "Try", "acquire", "check_hosts"]
 
@@ -83,7 +84,7 @@ def acquire(
 
     `on_try` is told each try before any call that it makes, `still_wanted` raises when its lease stands and nothing was
     asked for yet. Whatever is raised, the last try's resource is the caller's to release; of earlier ones only those
-    in zones whose API did not answer can be there, condemned.
+    in zones whose API did not answer can be there, condemned. PoolFull: what is asked for next is not allowed now.
     """
     deadline = Deadline(platform.clock, request.wait_timeout_s)
     places = [(zone, spot) for spot in _markets(request) for zone in request.zones]
@@ -92,6 +93,7 @@ def acquire(
     with _told_when_over(progress):
         for number, (zone, spot) in enumerate(places, 1):
             _check(cancel)
+            room.check_room(platform, room.pool_of(platform, request, spot))
             one = _try(request, number, zone, spot, answers)
             on_try(one)
             lease = _reserve(platform, request, one, holder)
@@ -143,6 +145,7 @@ def _try(request: NodeRequest, number: int, zone: str, spot: bool, answers: Sequ
 
 
 def _reserve(platform: Platform, request: NodeRequest, one: Try, holder: str) -> Lease:
+    pool = room.pool_of(platform, request, one.spot)
     lease = reserve(
         ttl_s=platform.profile.lease_ttl_s,
         resource=one.queued_resource,
@@ -154,12 +157,13 @@ def _reserve(platform: Platform, request: NodeRequest, one: Try, holder: str) ->
         spot=one.spot,
         job=request.job,
         runtime_version=request.runtime_version,
-        labels=request.labels,
+        labels={**request.labels, POOL_LABEL: pool.name} if pool else request.labels,
         keep_warm_s=request.keep_warm_s,
         max_lifetime_s=request.max_lifetime_s,
         usd_per_hour=hourly_usd(parse(request.accelerator), one.zone, one.spot),
     )
     lease_book.create(platform.store, lease)
+    room.admit(platform, pool, lease)
     return lease
 
 
@@ -170,7 +174,7 @@ def _one(platform: Platform, request: NodeRequest, wait: Wait, lease: Lease) -> 
     try:
         wait.tell(f"asking for {request.accelerator}{_market(request, wait.one)}")
         try:
-            wait.create(_node_spec(platform, request, wait))
+            wait.create(_node_spec(platform, request, wait, lease))
         except (InvalidRequest, NotFound) as exc:
             raise type(exc)(f"{exc} {wait.advice(InvalidRequest)}") from exc
         node = wait.until_ready(renewal)
@@ -181,7 +185,7 @@ def _one(platform: Platform, request: NodeRequest, wait: Wait, lease: Lease) -> 
         raise
 
 
-def _node_spec(platform: Platform, request: NodeRequest, wait: Wait) -> NodeSpec:
+def _node_spec(platform: Platform, request: NodeRequest, wait: Wait, lease: Lease) -> NodeSpec:
     profile, one = platform.profile, wait.one
     script = startup_script(
         project=profile.project,
@@ -200,14 +204,15 @@ def _node_spec(platform: Platform, request: NodeRequest, wait: Wait) -> NodeSpec
         node=one.node,
         accelerator=request.accelerator,
         runtime_version=request.runtime_version,
-        labels={**request.labels, "launcher-platform": request.platform, "launcher-owner": request.owner},
+        labels={**lease.labels, PLATFORM_LABEL: request.platform, "launcher-owner": request.owner},
         metadata={
             **keys.ssh_keys_metadata(request.owner, keys.key_pair(profile.name)),
             "enable-guest-attributes": "TRUE",
             "startup-script": script,
         },
         spot=one.spot,
-        external_ip=profile.connect == "external",
+        # Google's default network lets everybody try SSH: there an address is only for who connects by it.
+        external_ip=profile.external_ip and (profile.connect == "external" or profile.network != ""),
         network=profile.network,
         subnetwork=profile.subnetwork,
         service_account=profile.service_account,

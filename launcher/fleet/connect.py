@@ -33,7 +33,9 @@ def host_keys(
             raise ConnectError(
                 f"worker {missing[0]} of {node} published no SSH host key within {CONNECT_TIMEOUT_S:g} s, so it "
                 "cannot be told from an impostor. Check that the organisation policy "
-                "compute.disableGuestAttributesAccess is off and OS Login does not replace the guest agent."
+                "compute.disableGuestAttributesAccess is off, that OS Login does not replace the guest agent, and that "
+                "the node had enable-guest-attributes = TRUE in its metadata when it booted (of Terraform's tpu_vms, "
+                "those with queued = false have)."
             )
         poll.pause()
 

@@ -12,6 +12,7 @@ from launcher.cloud.seams import TpuQuota
 from launcher.errors import ApiDisabled, CloudError, LauncherError, PermissionDenied
 from launcher.fleet import access, freeze, inventory
 from launcher.fleet.platform import Platform
+from launcher.records.paths import PLATFORM
 
 CLOCK_S = 60.0  # further off, signed requests begin to be refused, and times in messages mislead
 
@@ -63,6 +64,7 @@ def examine(
     for name, check in (
         ("access", _access),
         ("bucket", _bucket),
+        ("platform", _platform_file),
         ("zones", _zones),
         ("quota", _quota),
         ("budget", _budget),
@@ -127,6 +129,21 @@ def _bucket(patient: _Patient) -> Iterator[Check]:
     platform = patient.platform
     next(iter(platform.store.list("owners/", delimiter="/")), None)
     yield Check("bucket", Verdict.OK, f"gs://{platform.profile.bucket} answers")
+
+
+def _platform_file(patient: _Patient) -> Iterator[Check]:
+    profile, file = patient.platform.profile, patient.platform.read_file()
+    if file is None:
+        yield Check("platform", Verdict.OK, f"no {PLATFORM}, so there are no pools and no nodes of Terraform's")
+        return
+    join = f"launcher init --bucket {profile.control_bucket} --profile {profile.name}"
+    if set(profile.zones) != set(file.zones):
+        text = f"the profile's zones are {', '.join(profile.zones)}, the platform's {', '.join(file.zones)}"
+        yield Check("platform", Verdict.PROBLEM, text, (join,))
+        return
+    pools = ", ".join(sorted(file.pools)) or "none"
+    text = f"gs://{profile.control_bucket}/{PLATFORM}: pools {pools}; {len(file.nodes)} nodes of Terraform's"
+    yield Check("platform", Verdict.OK, text)
 
 
 def _zones(patient: _Patient) -> Iterator[Check]:

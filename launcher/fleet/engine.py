@@ -169,6 +169,8 @@ class Engine:
     def _keep_warm_s(self, session: Session) -> float:
         """What the call asks for; but no call deletes what was prepared for longer, or is somebody else's."""
         lease = session.lease
+        if lease.standing:
+            return max(lease.keep_warm_s, 1.0)  # Terraform says how long
         ahead = session.prepared_until > self.platform.clock.monotonic() or lease.owner != self.job.owner
         spared = lease.external or bool(self.job.node) or ahead
         return self.job.keep_warm_s or (max(lease.keep_warm_s, 1.0) if spared else 0.0)

@@ -18,11 +18,19 @@ _SWAP_TRIES = 8
 
 
 def read(platform: Platform) -> Freeze | None:
-    """The freeze that is in force. None also where there is no control bucket; CloudError where it cannot be read."""
+    """The freeze that is in force. CloudError where it cannot be read, or where the control bucket is gone."""
+    profile = platform.profile
     try:
         found = job_records.read(platform.control_store, FREEZE, Freeze)
-    except NotFound:
-        return None
+    except NotFound as exc:
+        if not profile.control_bucket:  # the jobs' bucket, whose first use says so
+            return None
+        raise NotFound(
+            f"There is no bucket {profile.control_bucket}, which profile {profile.name} names as control_bucket: "
+            f"platform {profile.platform} was destroyed, and with it what would end idle nodes, so nothing new is "
+            "started. What is left: launcher nodes. Then join another platform with launcher init --bucket NAME, or "
+            f"forget this one with launcher profile delete {profile.name}"
+        ) from exc
     return None if found is None or found.lifted else found
 
 

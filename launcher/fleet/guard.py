@@ -35,6 +35,7 @@ class BudgetMessage:
     limit: float
     currency: str
     interval: float
+    budget_id: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,7 @@ def parse(envelope: Any) -> BudgetMessage:
             limit=float(budget["budgetAmount"]),
             currency=str(budget.get("currencyCode", "")),
             interval=_epoch_s(budget["costIntervalStart"]),
+            budget_id=str(message.get("attributes", {}).get("budgetId", "")),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as exc:
         raise ConfigError(f"This is no budget notification in a Pub/Sub push: {type(exc).__name__}: {exc}") from exc
@@ -72,15 +74,19 @@ def on_budget_message(
     message: BudgetMessage,
     settings: PolicySettings,
     *,
+    budget_id: str = "",
     drain_busy: bool = False,
     dry_run: bool = False,
     log: Callable[[Entry], object] = log_json,
 ) -> Guarded:
-    """Past its limit: freezes the fleet and condemns what is idle. Anything else: nothing.
+    """Past its limit: freezes the fleet and condemns what is idle. Anything else, or another budget's than `budget_id`
+    ("": of any): nothing.
 
     `drain_busy`: nodes in use are drained too, but never by one message alone. A message that comes again finds
     nothing left to do, or finishes what its first delivery began.
     """
+    if budget_id and message.budget_id != budget_id:
+        return Guarded(False, f"budget {message.budget!r} ({message.budget_id or 'no id'}) is not the platform's")
     if message.limit <= 0 or message.cost < message.limit:
         return Guarded(False, f"{message.cost:,.2f} of {message.limit:,.2f} {message.currency}: within the budget")
     # What stands after this message, or why it changes nothing. The step may run twice, its last run counts.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
-from launcher.accelerators import hourly_usd, parse
+from launcher.accelerators import list_price
 from launcher.cloud.seams import Node, QueuedResource
-from launcher.errors import ConfigError, PermissionDenied
+from launcher.errors import PermissionDenied
 from launcher.fleet import lease_book
 from launcher.fleet.costs import clock_words, span_words
 from launcher.fleet.platform import Platform
@@ -26,7 +26,8 @@ _NEXT_PASS = "at the next pass of the idle shutdown"
 
 @dataclasses.dataclass(frozen=True)
 class NodeInfo:
-    """One queued resource of this platform with its nodes and its lease, or an external node that has a lease.
+    """One queued resource of this platform with its nodes and its lease, a node of Terraform's, or an external node
+    that has a lease.
 
     `state` is the API's, `words` the same for people. `lease_state` is None where there is no lease, `expired`
     whether its holder is late. `goes`: when it will go, in words; `reason`: the idle shutdown's, of that. Times in
@@ -46,6 +47,7 @@ class NodeInfo:
     job: str
     expired: bool
     external: bool
+    standing: bool
     created: float | None
     idle_since: float | None
     goes_at: float | None
@@ -72,22 +74,29 @@ class NodeInfo:
 
 
 def list_nodes(platform: Platform) -> tuple[NodeInfo, ...]:
-    """Every queued resource with this platform's label and prefix, and every external node that was used; oldest first.
+    """Every queued resource with this platform's label and prefix, every node of Terraform's that platform.json
+    registers, and every external node that was used; oldest first.
 
     Looks in the profile's zones and wherever a lease says that a node was asked for. CloudError when one zone
     cannot be listed: a part of the list would pass for all of it.
     """
     leased = _leased(platform)
     zones = look(platform, leased)
+    name = platform.profile.platform
+    registered = platform.file.nodes if platform.file else ()
     wanted: list[tuple[Zone, str, QueuedResource | None, list[Node]]] = []
     for zone in zones:
-        ours = [each for each in zone.resources if is_ours(each.name, each.labels, platform.profile.platform)]
+        standing = {each.resource for each in registered if each.zone == zone.name}
+        ours = [each for each in zone.resources if each.name in standing or is_ours(each.name, each.labels, name)]
         wanted += [(zone, it.name, it, [node for node in zone.nodes if node.name in it.nodes]) for it in ours]
         made = {name for each in ours for name in each.nodes}
         wanted += [
             (zone, resource, None, [node])
             for node in zone.nodes
-            if node.name not in made and lease_name(zone.name, resource := node.queued_resource or node.name) in leased
+            if node.name not in made
+            and (
+                (resource := node.queued_resource or node.name) in standing or lease_name(zone.name, resource) in leased
+            )
         ]
     with ThreadPoolExecutor(_PARALLEL) as pool:
         found = [each for each in pool.map(lambda it: _info(platform, *it), wanted) if each is not None]
@@ -130,13 +139,23 @@ def _info(
 ) -> NodeInfo | None:
     """None where the lease of a node that is not ours is not one of an external node."""
     found = lease_book.read(platform.store, zone.name, name)
-    lease, stored = found or (None, None)
-    if resource is None and (lease is None or not lease.external or lease.platform != platform.profile.platform):
-        return None
     node, shown = (nodes[0] if nodes else None), resource or nodes[0]
+    standing = platform.file.standing(zone.name, name) if platform.file else None
+    settings = platform.profile.policy
+    if standing is not None:
+        settings = standing.unleased(settings)
+        outlived = found is not None and found[0].outlived(found[1].updated, shown.create_time)
+        found = (standing.within(found[0]), found[1]) if found and not outlived else None
+    lease, stored = found or (None, None)
+    others = lease is None or not lease.external or lease.platform != platform.profile.platform
+    if resource is None and standing is None and others:
+        return None
     accelerator = (node.accelerator if node else "") or (lease.accelerator if lease else "")
     now = stored.now if stored else platform.store.time()
-    going = _going(platform.profile.policy, node, found, resource, now)
+    if standing is not None and found is None:
+        going = _unused(settings, node, now)
+    else:
+        going = _going(settings, node, found, resource, now)
     return NodeInfo(
         name=shown.name,
         zone=zone.name,
@@ -151,12 +170,13 @@ def _info(
         job=lease.job if lease else "",
         expired=lease.expired_as(stored) if lease and stored else False,
         external=lease.external if lease else False,
+        standing=standing is not None,
         created=_created(node, resource, lease) or None,
         idle_since=_idle_since(lease, stored),
         goes_at=going.at,
         goes=going.words,
         reason=going.reason,
-        usd_per_hour=(lease.usd_per_hour if lease else None) or _price(accelerator, zone.name, shown.spot),
+        usd_per_hour=(lease.usd_per_hour if lease else None) or list_price(accelerator, zone.name, shown.spot),
         now=now,
     )
 
@@ -194,6 +214,16 @@ class _Going:
     reason: str = ""
 
 
+def _unused(settings: PolicySettings, node: Node | None, now: float) -> _Going:
+    """Of a node of Terraform's that no call has used yet."""
+    if node is None:
+        return _Going("never, while it waits for hardware")
+    at = node.create_time + min(settings.grace_s, settings.max_lifetime_s)
+    if now >= at:
+        return _Going(_NEXT_PASS, now, f"no call has used it for {span_words(now - node.create_time)}")
+    return _Going(f"{clock_words(at, now)} (in {span_words(at - now)})", at, "no call has used it yet")
+
+
 def _going(
     settings: PolicySettings,
     node: Node | None,
@@ -227,10 +257,3 @@ def _going(
         return _Going(words + soon, end, judged.reason)
     at = min(lease.idle_at(updated), end or float("inf"))
     return _Going(f"{clock_words(at, now)} (in {span_words(at - now)})", at, judged.reason)
-
-
-def _price(accelerator: str, zone: str, spot: bool) -> float | None:
-    try:
-        return hourly_usd(parse(accelerator), zone, spot)
-    except ConfigError:  # a type that this version does not know
-        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 
@@ -38,6 +39,8 @@ def change(store: RecordStore, zone: str, resource: str, step: Callable[[Lease, 
         if found is None:
             raise LeaseRefused(f"{resource} has no lease")
         wanted = step(*found)
+        if not wanted.reserved:
+            wanted = dataclasses.replace(wanted, reserved=found[1].updated)
         written = swap(store, paths.lease(zone, resource), codec.encode(wanted), found[1].generation)
         if written is not None:
             return wanted

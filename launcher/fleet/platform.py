@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 
 from launcher.cloud.retry import Deadline
 from launcher.cloud.seams import Clock, SystemClock
-from launcher.errors import Cancelled
+from launcher.errors import Cancelled, ConfigError, NotFound
+from launcher.records import platform as platform_records
+from launcher.records.paths import PLATFORM
+from launcher.records.platform import PlatformFile
 
 if TYPE_CHECKING:
-    from launcher.cloud.seams import Connector, NodeService, ObjectStore, ProjectService
+    from launcher.cloud.seams import ClusterService, Connector, NodeService, ObjectStore, ProjectService
     from launcher.config import Profile
+
+_FILE_FOR_S = 300.0  # how long platform.json is remembered: it changes when somebody applies Terraform
 
 
 class Platform:
@@ -21,6 +26,40 @@ class Platform:
     def __init__(self, profile: Profile, clock: Clock | None = None) -> None:
         self.profile = profile
         self.clock = clock or SystemClock()
+        self._file: tuple[float, PlatformFile | None] | None = None  # until when it holds, by the clock
+        self._file_lock = threading.Lock()
+
+    @property
+    def file(self) -> PlatformFile | None:
+        """As read_file, remembered for some minutes."""
+        with self._file_lock:
+            if self._file is None or self.clock.monotonic() >= self._file[0]:
+                found = self.read_file()
+                self._file = self.clock.monotonic() + _FILE_FOR_S, found
+            return self._file[1]
+
+    def read_file(self) -> PlatformFile | None:
+        """platform.json, as its control bucket has it now; None where there is none, so that there are no rules.
+
+        ConfigError where it is damaged or another platform's, CloudError where it cannot be read: nobody can tell then.
+        """
+        profile = self.profile
+        if not profile.control_bucket:  # never from the jobs' bucket, which every job can write
+            return None
+        try:
+            stored = self.control_store.read(PLATFORM)
+        except NotFound:
+            return None
+        if stored is None:
+            return None
+        place = f"gs://{profile.control_bucket}/{PLATFORM}"
+        found = parse_file(stored.data, place)
+        if (found.platform, found.bucket) != (profile.platform, profile.bucket):
+            raise ConfigError(
+                f"{place} is of platform {found.platform} with bucket {found.bucket}; profile {profile.name} says "
+                f"{profile.platform} and {profile.bucket}. Join anew: launcher init --bucket {profile.control_bucket}"
+            )
+        return found
 
     @functools.cached_property
     def store(self) -> ObjectStore:
@@ -49,6 +88,12 @@ class Platform:
         return CloudProject(self.profile, clock=self.clock)
 
     @functools.cached_property
+    def clusters(self) -> ClusterService:
+        from launcher.cloud.gke import Gke
+
+        return Gke(self.profile, clock=self.clock)
+
+    @functools.cached_property
     def connector(self) -> Connector:
         from launcher.cloud.ssh import SshConnector
 
@@ -64,6 +109,17 @@ class Platform:
             credentials=self.profile.credentials,
             clock=self.clock,
         )
+
+
+def parse_file(data: bytes, place: str) -> PlatformFile:
+    """The platform.json that `place` names. ConfigError with every problem."""
+    try:
+        return platform_records.parse(data)
+    except ValueError as exc:
+        problems = "; ".join(str(exc).splitlines())
+        raise ConfigError(
+            f"{place} is damaged: {problems}. An operator of the platform writes it anew with: terraform apply"
+        ) from exc
 
 
 @functools.cache

@@ -9,14 +9,17 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 from launcher import keys
+from launcher.accelerators import list_price
 from launcher.cloud.seams import Node, Progress, QueuedResource
 from launcher.errors import CloudError, ConfigError, Conflict, PermissionDenied, Unavailable, WorkerLost
 from launcher.fleet import lease_book
 from launcher.fleet.platform import Platform, Poll
 from launcher.fleet.release import release
 from launcher.fleet.request import NodeRequest
+from launcher.fleet.rules import stands_for
 from launcher.records import paths
 from launcher.records.leases import Lease, LeaseRefused, LeaseState, reserve
+from launcher.records.policy import POOL_LABEL, is_ours
 from launcher.records.swap import Stored
 
 _PARALLEL = 16
@@ -33,15 +36,19 @@ class Taken:
 
 def fits(lease: Lease, request: NodeRequest) -> bool:
     """Whether the node of a lease is what the request asks for, by all but its lifetime."""
+    spot_too = request.spot and (request.spot_fallback or lease.standing)
+    everybodys = lease.standing or request.shared
+    in_pool = lease.standing or not request.pools or lease.labels.get(POOL_LABEL) in request.pools
     return (
         not lease.external
         and lease.platform == request.platform
         and lease.accelerator == request.accelerator
         and lease.zone in request.zones
         and lease.runtime_version == request.runtime_version
-        and (lease.spot == request.spot or (request.spot and request.spot_fallback))
+        and (lease.spot == request.spot or (spot_too and not lease.spot))
         and request.labels.items() <= lease.labels.items()
-        and (lease.owner == request.owner or request.shared)
+        and (lease.owner == request.owner or everybodys)
+        and in_pool
     )
 
 
@@ -78,7 +85,9 @@ def _warm(platform: Platform, request: NodeRequest) -> list[tuple[Lease, Stored]
 
     def ours(each: QueuedResource) -> bool:
         labelled = each.labels.get("launcher-platform") == request.platform
-        return labelled and each.name.startswith(prefix) and each.state == "ACTIVE"
+        # Its label says whose it is too: a lease is what a job can write, and secrets go there.
+        owned = request.shared or each.labels.get("launcher-owner", request.owner) == request.owner
+        return labelled and owned and each.name.startswith(prefix) and each.state == "ACTIVE"
 
     refused: list[CloudError] = []
 
@@ -112,6 +121,22 @@ def _take(lease: Lease, stored: Stored, request: NodeRequest, holder: str) -> Le
     return dataclasses.replace(lease.hold(holder, "client", job=request.job), keep_warm_s=keep_warm_s)
 
 
+def find_standing(platform: Platform, request: NodeRequest, holder: str, but: Collection[str] = ()) -> Taken | None:
+    """Takes a node of Terraform's that fits, is READY and not in use, or None. One that is not is left alone."""
+    nodes = platform.file.nodes if platform.file else ()
+    fitting = [each for each in nodes if stands_for(each, request) and each.resource not in but]
+    for each in sorted(fitting, key=lambda each: request.zones.index(each.zone)):
+        # Refused, lost: in use, or being deleted. Not readable: the next one, or a new one, may be.
+        with contextlib.suppress(LeaseRefused, WorkerLost, CloudError):
+            node = platform.nodes.get_node(each.zone, each.node)
+            if node is None or node.state != "READY":
+                continue
+            left_s = node.create_time + each.max_lifetime_s - platform.store.time()
+            if left_s > request.lifetime_needed_s(each.max_lifetime_s):
+                return _take_named(platform, each.zone, each.resource, node, request, holder)
+    return None
+
+
 def find_named(
     platform: Platform,
     name: str,
@@ -143,9 +168,28 @@ def find_named(
 
 def _take_named(platform: Platform, zone: str, resource: str, node: Node, request: NodeRequest, holder: str) -> Taken:
     read: list[Stored] = []
+    standing = platform.file.standing(zone, resource) if platform.file else None
+    first = reserve(
+        resource=resource,
+        zone=zone,
+        platform=request.platform,
+        owner=request.owner,
+        holder=holder,
+        accelerator=node.accelerator,
+        spot=node.spot,
+        external=not is_ours(resource, node.labels, request.platform),
+        ttl_s=platform.profile.lease_ttl_s,
+        runtime_version=node.runtime_version,
+        usd_per_hour=list_price(node.accelerator, zone, node.spot),
+        created=node.create_time,
+    )
+    if standing is not None:
+        first = standing.within(first)
 
     def step(lease: Lease, stored: Stored) -> Lease:
         read.append(stored)
+        if standing and lease.outlived(stored.updated, node.create_time):
+            lease = first  # Terraform has made the node anew
         if lease.state is LeaseState.CONDEMNED:
             raise WorkerLost(f"Node {node.name} in {zone} is being deleted: {lease.reason}")
         if lease.state is not LeaseState.WARM and lease.holder != holder:
@@ -153,24 +197,12 @@ def _take_named(platform: Platform, zone: str, resource: str, node: Node, reques
             if not (dead and lease.external):
                 job = f", job {lease.job}" if lease.job else ""
                 raise LeaseRefused(f"{lease.state.value} by {lease.holder}{job}{', which is dead' if dead else ''}")
-        return lease.hold(holder, "client", job=request.job, expired=lease.expired_as(stored))
+        held = lease.hold(holder, "client", job=request.job, expired=lease.expired_as(stored))
+        return standing.within(held) if standing else held
 
     if lease_book.read(platform.store, zone, resource) is None:
-        lease = reserve(
-            resource=resource,
-            zone=zone,
-            platform=request.platform,
-            owner=request.owner,
-            holder=holder,
-            accelerator=node.accelerator,
-            spot=node.spot,
-            external=True,
-            ttl_s=platform.profile.lease_ttl_s,
-            runtime_version=node.runtime_version,
-            created=node.create_time,
-        )
         with contextlib.suppress(Conflict):  # somebody else's first call came a moment earlier
-            lease_book.create(platform.store, lease)
+            lease_book.create(platform.store, first)
     return Taken(lease_book.change(platform.store, zone, resource, step), node, read[-1].now)
 
 
@@ -194,7 +226,10 @@ def _named(platform: Platform, name: str, request: NodeRequest) -> tuple[str, No
 
 
 def _node(platform: Platform, zone: str, name: str) -> Node | None:
-    """The node of that name, or the one of the queued resource of that name."""
+    """The node of that name, or the one of the queued resource of that name; of Terraform's also by its key there."""
+    standing = platform.file.named(zone, name) if platform.file else None
+    if standing is not None:
+        return platform.nodes.get_node(zone, standing.node)
     return platform.nodes.get_node(zone, name) or platform.nodes.get_node(zone, paths.node_id(name))
 
 
@@ -205,7 +240,9 @@ def let_in(platform: Platform, taken: Taken, owner: str) -> bool:
     present = taken.node.metadata.get("ssh-keys", "")
     if wanted in present.splitlines():
         return False
-    merged = {**taken.node.metadata, "ssh-keys": "\n".join(filter(None, [present, wanted]))}
+    # A queued resource of Terraform's has no metadata: without the second its host keys cannot be told.
+    merged = {"enable-guest-attributes": "TRUE", **taken.node.metadata}
+    merged["ssh-keys"] = "\n".join(filter(None, [present, wanted]))
     platform.nodes.set_metadata(taken.lease.zone, taken.node.name, merged)
     return True
 

@@ -7,8 +7,6 @@ down) the next one finds in the same state and finishes. Several at once do no h
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,18 +17,21 @@ from launcher.errors import CloudError, LauncherError, PermissionDenied
 from launcher.fleet import lease_book
 from launcher.fleet.lost_jobs import end_job
 from launcher.fleet.platform import Platform
+from launcher.fleet.reap_log import Decision, Entry, Report, Tally, log_json
 from launcher.records import codec, paths
 from launcher.records.leases import RENEW_S, Lease, LeaseRefused, LeaseState
 from launcher.records.paths import LEASES
-from launcher.records.policy import Keep, NodeFacts, PolicySettings, QueuedFacts, Reap, is_ours, verdict
+from launcher.records.platform import PlatformFile, StandingNode
+from launcher.records.policy import POOL_LABEL, Keep, NodeFacts, PolicySettings, QueuedFacts, Reap, is_ours, verdict
 from launcher.records.swap import Stored, swap
+
+__all__ = ["Decision", "Entry", "Judge", "Report", "log_json", "reap"]
 
 _ZONES_AT_ONCE = 16
 _ITEMS_AT_ONCE = 32
 _FRESH_S = 2 * RENEW_S  # a lease that was written so lately belongs to somebody who is alive
 _YOUNG_S = 3600.0  # the shortest max_lifetime_s that is looked up in a lease that is renewed all the time
-
-Entry = dict[str, object]
+_WAITING = ("CREATING", "ACCEPTED", "WAITING_FOR_RESOURCES")  # a queued resource without a node, which costs nothing
 
 
 class Judge(Protocol):
@@ -46,36 +47,8 @@ class Judge(Protocol):
     ) -> Keep | Reap: ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Decision:
-    """What a pass did with one resource, or in a dry run would have done. action: delete, drain, condemn, keep."""
-
-    zone: str
-    resource: str
-    action: str
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """`errors`: one line for each zone that could not be listed and each resource that could not be dealt with."""
-
-    decisions: tuple[Decision, ...]
-    errors: tuple[str, ...]
-
-    @property
-    def acted(self) -> tuple[Decision, ...]:
-        return tuple(each for each in self.decisions if each.action != "keep")
-
-
 def _place(one: Decision) -> tuple[str, str]:
     return one.zone, one.resource
-
-
-def log_json(entry: Entry) -> None:
-    """One line of structured logging, as Google's log agent reads it from standard output."""
-    sys.stdout.write(json.dumps(entry, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
 
 
 def reap(
@@ -91,8 +64,9 @@ def reap(
 ) -> Report:
     """One pass over `zones` (None: the profile's, and wherever a lease is). An error ends nothing but what it hit.
 
-    `log` gets one entry per decision (of kept ones only when `verbose`) and per error. `skip_fresh`: leases that the
-    listing alone proves alive are not read.
+    `log` gets one entry per decision (of kept ones only when `verbose`) and per error, and at the end one with the
+    numbers of the pass. Ours is what label and id say, and what is registered in platform.json. `skip_fresh`: leases
+    that the listing alone proves alive are not read.
     """
     return _Pass(platform, settings, dry_run, verbose, log, judge, skip_fresh).run(zones)
 
@@ -106,6 +80,11 @@ class _Item:
     queued: QueuedResource | None = None
     node: Node | None = None
     listed: ObjectInfo | None = None  # its lease
+    standing: StandingNode | None = None  # as Terraform registered it
+
+    @property
+    def shown(self) -> QueuedResource | Node:
+        return self.queued or self.node or Node("", "")
 
 
 @dataclasses.dataclass
@@ -118,6 +97,8 @@ class _Pass:
     judge: Judge
     skip_fresh: bool
     now: float = 0.0
+    file: PlatformFile | None = None
+    tally: Tally = dataclasses.field(default_factory=Tally)
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
     decisions: list[Decision] = dataclasses.field(default_factory=list)
     errors: list[str] = dataclasses.field(default_factory=list)
@@ -131,8 +112,12 @@ class _Pass:
                 zone, _, file = info.name[len(LEASES) :].partition("/")
                 leases.setdefault(zone, {})[file.removesuffix(".json")] = info
         except CloudError as exc:
-            self._fail("", "", f"the leases cannot be listed, so nothing is decided: {exc}")
+            self._fail("", "", f"the leases cannot be listed, so nothing is decided: {exc}", exc)
             return self._report()
+        try:
+            self.file = self.platform.read_file()
+        except LauncherError as exc:
+            self._fail("", "", f"Terraform's nodes without a label are left as they are: {exc}", exc)
         sure = zones or self.platform.profile.zones
         places = list(dict.fromkeys(sure if zones else [*sure, *leases]))
         with ThreadPoolExecutor(_ZONES_AT_ONCE) as pool:
@@ -143,6 +128,9 @@ class _Pass:
         return self._report()
 
     def _report(self) -> Report:
+        deleted = sum(each.action == "delete" for each in self.decisions)
+        name = self.platform.profile.platform
+        self.log(self.tally.entry(name, deleted, len(self.errors), dry_run=self.dry_run))
         return Report(tuple(sorted(self.decisions, key=_place)), tuple(sorted(self.errors)))
 
     def _items(self, zone: str, leases: dict[str, ObjectInfo], sure: bool) -> list[_Item]:
@@ -154,22 +142,20 @@ class _Pass:
             nodes = sorted(self.platform.nodes.list_nodes(zone), key=lambda each: each.create_time)
         except CloudError as exc:
             if sure or not isinstance(exc, PermissionDenied):
-                self._fail(zone, "", f"{zone} is left as it is: {exc}")
+                self._fail(zone, "", f"{zone} is left as it is: {exc}", exc)
             return []
         owner_of = {node: each.name for each in resources for node in each.nodes}
         oldest: dict[str, Node] = {}
         for node in nodes:
             oldest.setdefault(owner_of.get(node.name) or node.queued_resource or node.name, node)
-        items = [
-            _Item(zone, each.name, each, oldest.get(each.name), leases.get(each.name))
-            for each in resources
-            if is_ours(each.name, each.labels, self.platform.profile.platform)
-        ]
+        found = [_Item(zone, each.name, each, oldest.get(each.name), leases.get(each.name)) for each in resources]
         known = {each.name for each in resources}
-        for name, node in oldest.items():
-            if name not in known and is_ours(node.name, node.labels, self.platform.profile.platform):
-                items.append(_Item(zone, name, None, node, leases.get(name)))
+        found += [_Item(zone, name, None, it, leases.get(name)) for name, it in oldest.items() if name not in known]
         known.update(oldest)
+        if self.file is not None:
+            found = [dataclasses.replace(each, standing=self.file.standing(zone, each.resource)) for each in found]
+        platform = self.platform.profile.platform
+        items = [each for each in found if each.standing or is_ours(each.shown.name, each.shown.labels, platform)]
         items += [_Item(zone, name, listed=info) for name, info in leases.items() if self._is_orphan(name, info, known)]
         return items
 
@@ -185,24 +171,32 @@ class _Pass:
         if not (self.skip_fresh and fresh and young):
             return False
         self._tell(item, "keep", "its lease was written just now")
+        self.tally.count(item.zone, item.node, None, self.now, self.settings.max_lifetime_s, alive=True)
         return True
 
     def _handle(self, item: _Item) -> None:
         try:
             self._decide(item)
         except (LauncherError, RuntimeError) as exc:  # RuntimeError: somebody deletes records under our hands
-            self._fail(item.zone, item.resource, f"{item.resource} in {item.zone}: {exc}")
+            self._fail(item.zone, item.resource, f"{item.resource} in {item.zone}: {exc}", exc)
 
     def _decide(self, item: _Item) -> None:
         store = self.platform.store
         found = lease_book.read(store, item.zone, item.resource) if item.listed is not None else None
-        lease, stored = found or (None, None)
+        lease, stored = self._limited(item, *found) if found else (None, None)
+        settings = item.standing.unleased(self.settings) if item.standing else self.settings
         exists = item.queued is not None or item.node is not None
         if lease is not None and not exists and lease.platform != self.platform.profile.platform:
             return
         now = stored.now if stored else self.now
         seen = (lease, stored.updated) if lease and stored else None
-        decided = self.judge(_node_facts(item.node), seen, _queued_facts(item.queued), now, self.settings)
+        if exists and not (lease and lease.external):
+            leased = (lease, stored) if lease and stored else None
+            with self.lock:
+                self.tally.count(item.zone, item.node, leased, now, settings.max_lifetime_s)
+        it = item.node
+        node = NodeFacts(it.name, it.state, it.create_time, it.labels) if it else None
+        decided = self.judge(node, seen, self._queued_facts(item), now, settings)
         if isinstance(decided, Keep):
             self._tell(item, "keep", decided.reason)
         else:
@@ -217,13 +211,37 @@ class _Pass:
         if doomed and lease is not None and stored is not None and not self.dry_run:
             ended = end_job(self.platform, lease, stored, decided.reason)
             if ended:
-                self._entry("NOTICE", ended, item.zone, item.resource)
+                self._entry("NOTICE", ended, item.zone, item.resource, event="job")
+
+    def _limited(self, item: _Item, lease: Lease, stored: Stored) -> tuple[Lease | None, Stored]:
+        """The lease within what the control bucket says, as a job can write leases. None where it is about an earlier
+        node of Terraform's, under the same id."""
+        if (item.standing or lease.standing) and lease.outlived(stored.updated, item.shown.create_time):
+            return None, stored
+        if item.standing is not None:
+            return item.standing.within(lease), stored
+        if item.queued or item.node:  # its label and its id say whose it is
+            lease = dataclasses.replace(lease, external=False)
+        pool = self.file.pools.get(item.shown.labels.get(POOL_LABEL, "")) if self.file else None
+        if pool is not None:
+            keep_warm_s = min(lease.keep_warm_s, pool.keep_warm_s)
+            max_lifetime_s = min(lease.max_lifetime_s, pool.max_lifetime_s)
+            lease = dataclasses.replace(lease, keep_warm_s=keep_warm_s, max_lifetime_s=max_lifetime_s)
+        return lease, stored
+
+    def _queued_facts(self, item: _Item) -> QueuedFacts | None:
+        queued = item.queued
+        if queued is None:
+            return None
+        # Nobody's client needs to wait for one of Terraform's: it is never forgotten in the queue.
+        waits = item.standing is not None and item.node is None and queued.state in _WAITING
+        created = self.now if waits else queued.create_time
+        return QueuedFacts(queued.name, queued.state, created, queued.labels, queued.nodes)
 
     def _claim(self, item: _Item, decided: Reap, lease: Lease | None, stored: Stored | None) -> bool:
         """Condemns or drains the very generation that was judged; False where somebody else wrote first."""
         if lease is None or stored is None:
-            labels = (item.queued or item.node or Node("", "")).labels
-            owner = labels.get("launcher-owner", "")
+            owner = item.shown.labels.get("launcher-owner", "")
             wanted = Lease(
                 item.resource,
                 item.zone,
@@ -233,8 +251,10 @@ class _Pass:
                 "",
                 "",
                 reason=decided.reason,
+                standing=item.standing is not None,
+                created=item.node.create_time if item.node else item.shown.create_time,
             )
-            generation = 0
+            generation = stored.generation if stored else 0
         elif lease.state is LeaseState.CONDEMNED:
             return True
         else:
@@ -263,24 +283,14 @@ class _Pass:
             return
         severity = "INFO" if action == "keep" else "NOTICE"
         message = f"{'would ' if self.dry_run else ''}{action} {item.resource} in {item.zone}: {reason}"
-        self._entry(severity, message, item.zone, item.resource, action=action, reason=reason)
+        self._entry(severity, message, item.zone, item.resource, event="decision", action=action, reason=reason)
 
-    def _fail(self, zone: str, resource: str, message: str) -> None:
+    def _fail(self, zone: str, resource: str, message: str, exc: Exception) -> None:
         with self.lock:
             self.errors.append(message)
-        self._entry("ERROR", message, zone, resource)
+        self._entry("ERROR", message, zone, resource, event="error", denied=isinstance(exc, PermissionDenied))
 
     def _entry(self, severity: str, message: str, zone: str, resource: str, **more: object) -> None:
         about = {"zone": zone, "resource": resource, **more, "dry_run": self.dry_run}
         with self.lock:
             self.log({"severity": severity, "message": message, **about})
-
-
-def _node_facts(node: Node | None) -> NodeFacts | None:
-    return None if node is None else NodeFacts(node.name, node.state, node.create_time, node.labels)
-
-
-def _queued_facts(queued: QueuedResource | None) -> QueuedFacts | None:
-    if queued is None:
-        return None
-    return QueuedFacts(queued.name, queued.state, queued.create_time, queued.labels, queued.nodes)

@@ -17,9 +17,10 @@ def release(platform: Platform, zone: str, resource: str, *, by: str, reason: st
     the lease back unheard, and somebody else taken it. CloudError where GCS cannot be reached for so long.
     """
     poll = Poll(platform.clock, timeout_s=timeout_s, longest_s=_ASK_AGAIN_S)
+    standing = False
     while True:
         try:
-            lease_book.condemn(platform.store, zone, resource, reason, by=by)
+            standing = lease_book.condemn(platform.store, zone, resource, reason, by=by).standing
             break
         except LeaseRefused:
             if lease_book.read(platform.store, zone, resource) is not None:
@@ -29,11 +30,12 @@ def release(platform: Platform, zone: str, resource: str, *, by: str, reason: st
             if poll.expired:
                 raise
         poll.pause()
-    return delete(platform, zone, resource, timeout_s=timeout_s)
+    return delete(platform, zone, resource, timeout_s=timeout_s, standing=standing)
 
 
-def delete(platform: Platform, zone: str, resource: str, *, timeout_s: float) -> bool:
+def delete(platform: Platform, zone: str, resource: str, *, timeout_s: float, standing: bool = False) -> bool:
     """Asks for the deletion of a condemned queued resource until it is gone; False when `timeout_s` passed first.
+    `standing`: a node of Terraform's, which may be one that has no queued resource.
 
     An outage of the API ends this no sooner, but is raised then.
     """
@@ -45,8 +47,11 @@ def delete(platform: Platform, zone: str, resource: str, *, timeout_s: float) ->
         try:
             if asked_at is None or clock.monotonic() - asked_at >= _ASK_AGAIN_S:
                 platform.nodes.delete_queued_resource(zone, resource)
+                if standing:
+                    platform.nodes.delete_node(zone, resource)
                 asked_at = clock.monotonic()
-            if platform.nodes.get_queued_resource(zone, resource) is None:
+            gone = platform.nodes.get_queued_resource(zone, resource) is None
+            if gone and not (standing and platform.nodes.get_node(zone, resource)):
                 return True
         except Unavailable as exc:
             outage = exc

@@ -35,13 +35,14 @@ def delete_node(
     `force` is not set. Unavailable: it is still being deleted.
     """
     zone, resource = _find(platform, name)
+    standing = platform.file is not None and platform.file.standing(zone, resource) is not None
     job_id = ""
     try:
         job_id = _give_up(platform, zone, resource, force=force, cancel_job=cancel_job, tell=tell)
     except LeaseRefused as exc:
         raise Conflict(f"Node {resource} was taken this moment: {exc}. Look again: launcher nodes list") from exc
     tell(f"deleting node {resource} in {zone}")
-    if not delete(platform, zone, resource, timeout_s=_DELETE_TIMEOUT_S):
+    if not delete(platform, zone, resource, timeout_s=_DELETE_TIMEOUT_S, standing=standing):
         raise Unavailable(
             f"Node {resource} is still being deleted after {_DELETE_TIMEOUT_S:g} s. Look again: launcher nodes list"
         )
@@ -125,10 +126,16 @@ def _drain_now(platform: Platform, zone: str, resource: str, reason: str) -> Non
 
 
 def _find(platform: Platform, name: str) -> tuple[str, str]:
-    """Zone and id of our queued resource called `name`, or whose node is."""
+    """Zone and id of our queued resource called `name`, or whose node is; or of a node of Terraform's."""
     ours: list[str] = []
     foreign = ""
     for zone in look(platform):
+        standing = platform.file.named(zone.name, name) if platform.file else None
+        if standing and standing.resource in (
+            *(each.name for each in zone.resources),
+            *(each.name for each in zone.nodes),
+        ):
+            return zone.name, standing.resource
         for resource in zone.resources:
             if is_ours(resource.name, resource.labels, platform.profile.platform):
                 ours.append(resource.name)

@@ -24,6 +24,7 @@ class NodeRequest:
     spot: bool = False
     spot_fallback: bool = False
     reservation: str = ""
+    pools: tuple[str, ...] = ()  # of the platform: for the market asked for, and for what else spot_fallback allows
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     job: str = ""  # as in a lease: <owner>/<job id>/<attempt>
     wait_timeout_s: float | None = None
@@ -51,6 +52,7 @@ def of_job(job: JobRecord, attempt: int) -> NodeRequest:
         spot=job.spot,
         spot_fallback=job.spot_fallback,
         reservation=job.reservation,
+        pools=job.pools,
         labels=job.labels,
         job=f"{job.owner}/{job.job_id}/{attempt}",
         wait_timeout_s=job.wait_timeout_s,

@@ -244,7 +244,8 @@ class Sessions:
 
 def _is_called(session: Session, name: str, request: NodeRequest) -> bool:
     lease = session.lease
-    named = name in (lease.resource, session.node.name) and lease.zone in request.zones
+    key = lease.resource.removeprefix(f"{lease.platform}-") if lease.standing else lease.resource
+    named = name in (lease.resource, session.node.name, key) and lease.zone in request.zones
     return named and lease.accelerator == request.accelerator
 
 

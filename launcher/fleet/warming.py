@@ -44,7 +44,8 @@ class Warmed:
 
 
 def requests(profile: Profile, settings: Settings, count: int, for_s: float) -> list[NodeRequest]:
-    """What such nodes are asked for with. ConfigError where they would not live as long as they are to stay warm."""
+    """What such nodes are asked for with; `settings` as rules.settle completed them. ConfigError where they would not
+    live as long as they are to stay warm."""
     max_lifetime_s = settings.max_lifetime_s or profile.max_lifetime_s
     if for_s > max_lifetime_s:
         raise ConfigError(
@@ -64,6 +65,7 @@ def requests(profile: Profile, settings: Settings, count: int, for_s: float) -> 
             spot=settings.spot,
             spot_fallback=settings.spot_fallback,
             reservation=settings.reservation,
+            pools=settings.pools,
             wait_timeout_s=settings.wait_timeout_s,
             keep_warm_s=profile.keep_warm_s if settings.keep_warm_s is None else settings.keep_warm_s,
             warm_for_s=for_s,

@@ -1,31 +1,26 @@
 """`python -m launcher.functions.archive OUT.zip`: what is deployed, cut from this source tree.
 
-The same bytes from the same sources on any machine, so that its digest can name it.
+sources.json says what that is; Terraform reads it too (terraform/modules/idle-shutdown) and needs no command first.
+The same bytes from the same sources on any machine, so that a digest can name them.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
-_SOURCES = (
-    "__init__.py", "config.py", "errors.py", "private_files.py", "setting_types.py", "records/*.py",
-    "cloud/__init__.py", "cloud/credentials.py", "cloud/gcs_*.py", "cloud/retry.py", "cloud/seams.py",
-    "cloud/storage.py", "cloud/tpu.py",
-    "fleet/__init__.py", "fleet/freeze.py", "fleet/guard.py", "fleet/job_records.py", "fleet/lease_book.py",
-    "fleet/lost_jobs.py", "fleet/platform.py", "fleet/reaper.py",
-)  # fmt: skip
 
 
 def function_archive() -> bytes:
     """A zip with main.py and requirements.txt at its root, as Cloud Functions want it, and the modules they need."""
     here = Path(__file__).parent
     sources = {name: (here / name).read_bytes() for name in ("main.py", "requirements.txt")}
-    for pattern in _SOURCES:
+    for pattern in json.loads((here / "sources.json").read_bytes()):
         for path in _PACKAGE.glob(pattern):
             sources[f"launcher/{path.relative_to(_PACKAGE).as_posix()}"] = path.read_bytes()
     target = io.BytesIO()

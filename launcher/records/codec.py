@@ -47,7 +47,7 @@ def _plain(value: Any) -> Any:
 
 def _build(cls: type[T], document: dict[str, Any]) -> T:
     values = {}
-    for name, read, required in _fields(typing.cast(Any, cls)):
+    for name, read, required in fields(typing.cast(Any, cls)):
         if name in document:
             try:
                 values[name] = read(document[name])
@@ -60,7 +60,7 @@ def _build(cls: type[T], document: dict[str, Any]) -> T:
 
 # Looked up once: a pass over the fleet reads thousands of leases.
 @functools.cache
-def _fields(cls: Any) -> tuple[tuple[str, Callable[[Any], Any], bool], ...]:
+def fields(cls: Any) -> tuple[tuple[str, Callable[[Any], Any], bool], ...]:
     """Name, reader and whether it must be there, of each field of a dataclass."""
     hints = typing.get_type_hints(cls)
     missing = dataclasses.MISSING
@@ -95,5 +95,5 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
 
 def _expect(kind: Any, value: Any) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"expected {getattr(kind, '__name__', kind)}, got {type(value).__name__}")
+        raise ValueError(f"expected {getattr(kind, '__name__', 'number')}, got {type(value).__name__}")
     return value

@@ -59,6 +59,7 @@ class JobRecord:
     spot: bool = False
     spot_fallback: bool = False  # on demand where no zone has spot capacity
     reservation: str = ""
+    pools: tuple[str, ...] = ()  # of the platform, that its node is made in; a second one: where no spot is left
     node: str = ""  # an existing node, by name, instead of one of the fleet's
     keep_warm_s: float = 0.0  # how long its node may stay after it; 0 deletes the node at once
     cwd: str = "."  # the client's current folder, relative to the project's root

@@ -59,11 +59,13 @@ class Lease:
     runtime_version: str = ""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     external: bool = False
+    standing: bool = False  # Terraform's, registered in platform.json: for everybody, and its id is used again
     ttl_s: float = TTL_S
     keep_warm_s: float = KEEP_WARM_S  # how long it may be WARM
     warm_until: float = 0.0  # a node that was prepared ahead is not idle before
     max_lifetime_s: float = MAX_LIFETIME_S  # from the API's createTime
     usd_per_hour: float | None = None  # list price when it was asked for
+    reserved: float = 0.0  # when its first version was written; 0 in that version
     created: float = 0.0  # the API's createTime, once known
     ready: float = 0.0  # when it was first seen READY
     busy_s: float = 0.0  # how long jobs have run on it
@@ -127,6 +129,11 @@ class Lease:
 
     def expired_as(self, stored: Stored) -> bool:
         return self.expired(stored.updated, stored.now)
+
+    def outlived(self, updated: float, created: float) -> bool:
+        """Whether it is about an earlier node of the same name than the one that was created at `created`: an id of
+        Terraform's is used again."""
+        return (self.created or updated) < created
 
     def idle_at(self, updated: float) -> float:
         """When a WARM lease that was written at `updated` has been unused for too long."""

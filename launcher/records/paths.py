@@ -11,6 +11,8 @@ OWNER = re.compile(r"[a-z0-9]([a-z0-9-]{0,29}[a-z0-9])?")
 JOB_ID = re.compile(r"\d{8}-\d{9}-[a-z2-7]{6}")
 LEASES = "leases/"  # one folder per zone below it
 FREEZE = "freeze.json"  # in the control bucket
+PLATFORM = "platform.json"  # likewise; written by Terraform
+CLUSTERS = "clusters.json"  # likewise
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -48,7 +50,11 @@ def blob(owner: str, sha256: str) -> str:
 
 def lease(zone: str, resource_id: str) -> str:
     """The lease of one queued resource (or of a node that stands alone)."""
-    return f"{LEASES}{zone}/{resource_id}.json"
+    return f"{zone_leases(zone)}{resource_id}.json"
+
+
+def zone_leases(zone: str) -> str:
+    return f"{LEASES}{zone}/"
 
 
 def jobs_prefix(owner: str) -> str:

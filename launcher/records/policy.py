@@ -13,6 +13,7 @@ import enum
 from launcher.records.leases import KEEP_WARM_S, MAX_LIFETIME_S, TTL_S, Lease, LeaseState
 
 PLATFORM_LABEL = "launcher-platform"
+POOL_LABEL = "launcher-pool"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,7 @@ LEAVES = dict(leaves())
 def test_the_commands_of_this_version_are_there() -> None:
     assert {path[0] for path in LEAVES} == {
         *("accelerators", "attach", "cancel", "costs", "doctor", "estimate", "files", "jobs", "logs", "nodes"),
-        *("profile", "reap", "result", "sim", "unfreeze"),
+        *("init", "profile", "reap", "result", "sim", "unfreeze"),
     }
     assert {path[1] for path in LEAVES if path[0] == "sim"} == {"start", "stop", "status", "env", "inject", "advance"}
     assert {path[1] for path in LEAVES if path[0] == "nodes"} == {"list", "up", "down"}

@@ -203,10 +203,11 @@ def test_up_that_gets_no_hardware_leaves_nothing_and_says_why(
         (["--accelerator", "v5e-1", "--for", "soon"], 2, ["'soon' must be a time such as 30m, 2h or 1h30m"]),
         (["--accelerator", "v5e-1", "--for", "30h"], 1, ["live for 24 h at most (max_lifetime_s), 30 h is longer"]),
         ([], 2, ["Missing option '--accelerator'"]),
+        (["--pool", "x"], 1, ["pool = 'x': platform sim has no pools."]),
         (["--accelerator", ""], 1, ["--accelerator"]),
         (["--accelerator", "v5litepod-8", "--zone", ""], 1, ["--zone"]),
     ],
-    ids=["hardware", "time", "lifetime", "nothing", "empty", "no zone"],
+    ids=["hardware", "time", "lifetime", "nothing", "pool", "empty", "no zone"],
 )
 def test_up_refuses_what_is_wrong_before_anything_is_asked_for(
     world: World, run: Cli, arguments: list[str], code: int, said: list[str]

@@ -16,7 +16,7 @@ import pytest
 from launcher.config import load_profile
 from tests.e2e.conftest import User
 from tests.e2e.leftovers import processes, wait_until
-from tests.functions.test_functions import World, post, serving, site
+from tests.functions.serving import Site, World, post, serving, site
 
 __all__ = ["site"]
 
@@ -92,10 +92,10 @@ def world(warm_user: User, monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.mark.parametrize("killed", KILLED)
 def test_the_function_alone_takes_the_node_within_idle_and_10_min(
-    warm_user: User, world: World, site: Path, tmp_path: Path, killed: str
+    warm_user: User, world: World, site: Site, tmp_path: Path, killed: str
 ) -> None:
     leave(warm_user, tmp_path, killed)
-    with serving(world, site, "idle_shutdown") as url:
+    with serving(world.profile, site, "idle_shutdown") as url:
         passes(warm_user, 15 + 10, lambda: post(url, {}))
     assert gone(warm_user)
 
@@ -120,10 +120,10 @@ def test_the_timer_alone_takes_the_node_within_idle_and_20_min(warm_user: User, 
 
 
 def test_the_budget_guard_alone_takes_the_node_once_nobody_uses_it(
-    warm_user: User, world: World, site: Path, tmp_path: Path
+    warm_user: User, world: World, site: Site, tmp_path: Path
 ) -> None:
     leave(warm_user, tmp_path, KILLED[1])
-    with serving(world, site, "budget_guard") as url:
+    with serving(world.profile, site, "budget_guard") as url:
         assert post(url, budget_message("1"))[0] == 200
         assert len(warm_user.nodes()) == 1  # its lease is alive: one message deletes nothing that may be busy
         without_timer(warm_user)

@@ -184,6 +184,25 @@ def test_what_is_asked_for(world: World) -> None:
     assert "startup-script" in spec.metadata and spec.valid_for_s == 24 * 3600
 
 
+@pytest.mark.parametrize(
+    "profile, external",
+    [
+        ({"connect": "iap", "network": "tpu"}, True),
+        ({"connect": "iap", "network": "tpu", "external_ip": False}, False),
+        ({"connect": "iap"}, False),
+        ({"connect": "internal"}, False),
+        ({"connect": "external"}, True),
+    ],
+)
+def test_a_node_on_googles_default_network_has_an_address_only_for_who_connects_by_it(
+    world: World, profile: dict[str, Any], external: bool
+) -> None:
+    """Its firewall lets everybody try SSH."""
+    world.platform.profile = dataclasses.replace(world.platform.profile, **profile)
+    world.acquire()
+    assert world.nodes.made[0][1].external_ip is external
+
+
 @pytest.mark.parametrize("limit_s, valid_s", [(600.0, 600.0), (5.0, 60.0), (1e6, 24 * 3600.0)])
 def test_a_request_that_waits_expires_by_itself(world: World, limit_s: float, valid_s: float) -> None:
     world.acquire(wait_timeout_s=limit_s)

@@ -37,7 +37,10 @@ def test_a_platform_where_all_is_well(world: Fake) -> None:
     checks = examine(world, accelerator=V5E)
     assert [(each.name, each.verdict) for each in checks] == [
         (name, Verdict.OK)
-        for name in ("profile", "APIs", "permissions", "bucket", "zones", "quota", "budget", "clock", "leftovers")
+        for name in (
+            *("profile", "APIs", "permissions", "bucket", "platform", "zones", "quota", "budget", "clock"),
+            "leftovers",
+        )
     ]
     assert not any(each.fixes for each in checks)
     assert "as ada@example.com" in checks[0].text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from typing import Any
 
@@ -40,9 +41,12 @@ def envelope(message_id: str = "1", published: str = "2026-01-20T10:00:00.123456
     }
 
 
-def hear(fleet: Fleet, *, drain_busy: bool = False, dry_run: bool = False, **message: Any) -> Guarded:
+def hear(
+    fleet: Fleet, *, budget_id: str = "", drain_busy: bool = False, dry_run: bool = False, **message: Any
+) -> Guarded:
     parsed = guard.parse(envelope(**message))
     options: dict[str, Any] = {"drain_busy": drain_busy, "dry_run": dry_run, "log": lambda entry: None}
+    options["budget_id"] = budget_id
     return guard.on_budget_message(fleet.platform, parsed, PolicySettings(), **options)
 
 
@@ -66,7 +70,7 @@ ALL_DRAINED = {"warm": "CONDEMNED", "busy": "DRAINING", "coming": "DRAINING"}
 
 def test_a_message_is_read_as_google_writes_it() -> None:
     assert guard.parse(envelope("7", "2026-01-20T10:00:00Z")) == BudgetMessage(
-        "7", 1768903200.0, "TPUs", 1000.01, 1000.0, "USD", 1767254400.0
+        "7", 1768903200.0, "TPUs", 1000.01, 1000.0, "USD", 1767254400.0, "b"
     )
 
 
@@ -120,6 +124,14 @@ def test_past_the_limit_the_fleet_is_frozen_and_what_is_idle_goes_at_once() -> N
         freeze.check(fleet.platform)
     for part in ("Platform p is frozen since 1970-01-12 13:46 UTC", warm.reason, "launcher unfreeze"):
         assert part in str(caught.value)
+
+
+def test_another_budget_that_tells_the_same_topic_freezes_nothing() -> None:
+    fleet = world()
+    heard = hear(fleet, budget_id="c")
+    assert (heard.frozen, states(fleet), freeze.read(fleet.platform)) == (False, UNTOUCHED, None)
+    assert heard.reason == "budget 'TPUs' (b) is not the platform's"
+    assert hear(fleet, budget_id="b").frozen
 
 
 def test_the_limit_itself_is_past_it() -> None:
@@ -236,10 +248,21 @@ def test_a_lost_answer_to_the_freeze_is_no_lost_race() -> None:
     assert freeze.read(fleet.platform) is not None
 
 
-def test_where_there_is_no_control_bucket_nothing_is_frozen() -> None:
+def test_where_no_control_bucket_is_named_nothing_is_frozen() -> None:
     fleet = world()
     fleet.store.fails["freeze.json"] = NotFound("no such bucket")
     freeze.check(fleet.platform)
+
+
+def test_where_the_platform_was_destroyed_nothing_new_is_started() -> None:
+    fleet = world()
+    platform = fleet.platform
+    platform.profile = dataclasses.replace(platform.profile, control_bucket="c")
+    vars(platform)["control_store"] = fleet.store
+    freeze.check(platform)
+    fleet.store.fails["freeze.json"] = NotFound("no such bucket")
+    with pytest.raises(NotFound, match=r"There is no bucket c, .* platform p was destroyed, .* profile delete \w+"):
+        freeze.check(platform)
 
 
 @pytest.mark.parametrize("error", [Unavailable("503"), PermissionDenied("403: no")])

@@ -195,6 +195,21 @@ def test_a_node_of_others_gets_a_lease_and_is_free_again_afterwards() -> None:
     assert named(world, "theirs", "other").lease.holder == "other"
 
 
+def test_a_lease_that_calls_another_owners_node_mine_is_not_believed() -> None:
+    world = fake()
+    warm(world)
+    spec = world.nodes.specs["p-one"]
+    world.nodes.specs["p-one"] = dataclasses.replace(spec, labels={**LABELS, "launcher-owner": "eve"})
+    assert find(world) is None
+    assert find(world, shared=True) is not None
+
+
+def test_a_node_of_ours_that_lost_its_lease_is_still_the_launchers_to_delete() -> None:
+    world = fake()
+    node(world)
+    assert not named(world, "p-one-0").lease.external
+
+
 def test_a_node_in_use_is_refused_naming_the_holder_or_waited_for() -> None:
     world = fake()
     foreign(world)
@@ -295,7 +310,11 @@ def test_this_machines_key_is_added_once_beside_the_others() -> None:
     present = world.platform.nodes.get_node(ZONE, "p-one-0")
     assert present is not None
     mine = keys.ssh_keys_metadata("ada", keys.key_pair("fake"))["ssh-keys"]
-    assert present.metadata == {"ssh-keys": f"l-bob:ssh-ed25519 BBBB\n{mine}", "startup-script": "s"}
+    assert present.metadata == {
+        "enable-guest-attributes": "TRUE",
+        "ssh-keys": f"l-bob:ssh-ed25519 BBBB\n{mine}",
+        "startup-script": "s",
+    }
     assert not pool.let_in(world.platform, dataclasses.replace(taken, node=present), "ada")
 
 

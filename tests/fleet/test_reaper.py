@@ -337,6 +337,17 @@ def test_an_external_node_s_lease_is_kept() -> None:
     assert acted(reap(fleet)) == set()
 
 
+@pytest.mark.parametrize("qr", ["ACTIVE", ""])
+def test_a_lease_cannot_make_a_node_of_ours_external(qr: str) -> None:
+    fleet = Fleet((ZONE,))
+    fleet.add("p-1", qr)
+    name = "p-1" if qr else "p-1-0"
+    fleet.lease(name, LeaseState.HELD, 30, external=True)
+    assert acted(reap(fleet)) == set()
+    fleet.lease(name, LeaseState.HELD, 301, external=True)
+    assert acted(reap(fleet)) == {("delete", name)}
+
+
 def test_a_node_whose_queued_resource_is_gone_goes_by_its_lease() -> None:
     fleet = Fleet((ZONE,))
     fleet.add("p-1", age_s=100)
@@ -364,12 +375,12 @@ def test_each_decision_is_one_line_of_structured_log(capsys: pytest.CaptureFixtu
     fleet.add("p-2")
     fleet.lease("p-2", LeaseState.WARM, 500)
     reaper.reap(fleet.platform, SETTINGS, dry_run=True)
-    (line,) = capsys.readouterr().out.splitlines()
+    line, _ = capsys.readouterr().out.splitlines()
     about = {"zone": ZONE, "resource": "p-1", "action": "delete", "reason": "unused for 17 min", "dry_run": True}
     message = f"would delete p-1 in {ZONE}: unused for 17 min"
-    assert json.loads(line) == {"severity": "NOTICE", "message": message, **about}
+    assert json.loads(line) == {"severity": "NOTICE", "event": "decision", "message": message, **about}
     reaper.reap(fleet.platform, SETTINGS, verbose=True)
-    told = {entry["resource"]: entry for entry in map(json.loads, capsys.readouterr().out.splitlines())}
+    told = {entry.get("resource"): entry for entry in map(json.loads, capsys.readouterr().out.splitlines())}
     assert (told["p-1"]["action"], told["p-1"]["dry_run"]) == ("delete", False)
     assert (told["p-2"]["severity"], told["p-2"]["action"]) == ("INFO", "keep")
     assert told["p-2"]["reason"] == "warm for another 7 min"
@@ -415,7 +426,7 @@ def test_a_job_whose_node_was_deleted_gets_its_outcome() -> None:
     ended = outcome(fleet, record)
     assert ended is not None and (ended[0], ended[1].kind) == (JobStatus.FAILED, "WorkerLost")
     assert ended[1].message.startswith("node p-1-0 was deleted: ada@laptop:1-f has not renewed its lease")
-    assert entries[-1]["message"] == f"job ada/{record.job_id} ended: {ended[1].message}"
+    assert entries[-2]["message"] == f"job ada/{record.job_id} ended: {ended[1].message}"
 
 
 def test_a_pass_that_died_before_the_outcome_is_finished_when_nobody_else_can_tell_it() -> None:
