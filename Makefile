@@ -1,16 +1,19 @@
 # `make help` lists the targets. Everything lives in .venv; nothing needs root.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench simulate lint lock clean check-tools
+.PHONY: help setup demo test bench simulate lint docs lock clean check-tools
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
 # Written last: a setup that was interrupted is done again, from nothing.
 STAMP := .venv/.setup-done
+# checkov brings 190 MB of packages, which only the tests need.
+CHECKOV := .venv/checkov/.setup-done
 BUILD := --require-build-hashes --build-constraints requirements/build.txt
 
-# Only the tests call git and OpenSSH's programs.
-TOOLS := python $(if $(filter test,$(MAKECMDGOALS)),git ssh scp sftp ssh-keygen)
+# Only the tests call git and OpenSSH's programs, only they and lint call terraform.
+TOOLS := python $(if $(filter test,$(MAKECMDGOALS)),git ssh scp sftp ssh-keygen) \
+	$(if $(filter test lint,$(MAKECMDGOALS)),terraform)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -20,14 +23,18 @@ setup: $(STAMP) ## install the pinned development set into .venv (nothing to do:
 demo: $(STAMP) ## start a simulator, fine-tune a small Gemma 3 on it, show the result
 	@$(BIN)/python examples/demo.py
 
-test: lint ## lint, types and all tests
+test: lint $(CHECKOV) ## lint, types and all tests
 	$(BIN)/pytest -q -n auto --dist loadscope
 
-lint: $(STAMP) ## ruff and mypy
+lint: $(STAMP) ## ruff, mypy and terraform fmt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict launcher
 	$(BIN)/mypy --strict --python-version 3.10 launcher/agent launcher/records
+	terraform fmt -check -recursive terraform
+
+docs: $(STAMP) ## write the tables in terraform/**/README.md anew
+	@$(BIN)/python -m tests.terraform.tables --write
 
 bench: $(STAMP) ## measure, and print each figure beside its goal
 	@$(BIN)/python -m tests.benchmarks
@@ -43,9 +50,9 @@ check-tools:
 	@.ci/check-tools $(TOOLS) >/dev/null
 
 # uv brings its own certificate roots; the system's also hold those of a company's proxy.
-$(STAMP) lock: export UV_SYSTEM_CERTS ?= 1
+$(STAMP) $(CHECKOV) lock: export UV_SYSTEM_CERTS ?= 1
 
-$(STAMP): pyproject.toml $(wildcard requirements/*.txt) | check-tools
+$(STAMP): pyproject.toml $(filter-out %/checkov.txt,$(wildcard requirements/*.txt)) | check-tools
 	@test -e $@ || rm -rf .venv
 	@rm -f $@
 	@echo "Setting up .venv"
@@ -56,6 +63,13 @@ $(STAMP): pyproject.toml $(wildcard requirements/*.txt) | check-tools
 	@touch $@
 	@echo "Ready. To use it in this shell: . .venv/bin/activate"
 
+$(CHECKOV): requirements/checkov.txt | $(STAMP)
+	@rm -f $@
+	@echo "Setting up .venv/checkov"
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv/checkov
+	@$(BIN)/uv pip sync --quiet --python .venv/checkov/bin/python --require-hashes $(BUILD) requirements/checkov.txt
+	@touch $@
+
 # A folder of wheels that one machine happens to know must not end up in files that all use.
 COMPILE := env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
 	--generate-hashes --no-header --no-emit-index-url --annotation-style line
@@ -64,5 +78,6 @@ lock: $(STAMP) ## move the pinned versions in requirements/ to the newest that f
 	$(COMPILE) --extra dev --output-file requirements/dev.txt pyproject.toml
 	grep -o '^uv==[^ ]*' requirements/dev.txt | $(COMPILE) --output-file requirements/bootstrap.txt -
 	printf '%s\n' editables hatchling setuptools | $(COMPILE) --output-file requirements/build.txt -
+	echo checkov | $(COMPILE) --output-file requirements/checkov.txt -
 	printf '%s\n' functions-framework google-cloud-storage google-cloud-tpu | \
 		$(COMPILE) --constraint requirements/dev.txt --output-file launcher/functions/requirements.txt -

@@ -1,0 +1,13 @@
+terraform {
+  required_version = ">= 1.9"
+  required_providers {
+    archive = {
+      source  = "hashicorp/archive"
+      version = "~> 2.7"
+    }
+    google = {
+      source  = "hashicorp/google"
+      version = ">= 7.33, < 9"
+    }
+  }
+}
