@@ -23,7 +23,7 @@ from launcher.fleet import rules
 from launcher.fleet.agent_link import AgentFile
 from launcher.fleet.platform import Platform, platform_of
 from launcher.records import codec, signing
-from launcher.records.jobs import Blob, Intent, JobRecord
+from launcher.records.jobs import Blob, Intent, Interpreter, JobRecord
 from launcher.records.paths import JobPaths, new_job_id
 from launcher.records.swap import create_once, same_token
 
@@ -65,6 +65,7 @@ def submit(
     platform = platform_of(load_profile(settings.profile, cloud_only=settings.cloud_only))
     with _explained(platform):
         settings = rules.settle(platform, settings)
+        index = rules.python_index(platform)
     progress.notice(headline(platform.profile, settings, function))  # first: locking and packing may take a while
     started = time.monotonic()
     with (
@@ -78,6 +79,7 @@ def submit(
             env=settings.env,
             project_root=settings.project_root,
             max_archive_bytes=settings.max_archive_bytes,
+            python_index=index,
             on_step=progress.notice,
         ) as packed,
     ):
@@ -88,6 +90,9 @@ def submit(
         owner = platform.profile.owner
         shipping.upload(packed, platform.store, owner, endpoint=platform.profile.storage_endpoint)
         record = _record(platform.profile, settings, packed, function, time.monotonic() - started)
+        if packed.interpreter is not None:
+            version, local = packed.interpreter
+            record = dataclasses.replace(record, python_index=index, interpreter=Interpreter(version, local.blob))
         secrets, index_args = dict(packed.secrets), dict(packed.index_args)
     key = signing.new_key()
     _write_key(record.job_id, key)

@@ -19,6 +19,7 @@ locals {
     control_bucket   = module.storage.control_bucket
     connect          = "iap" # no port is open to the internet
     external_ip      = !var.network.private
+    internet         = !var.network.private || var.network.nat # without it, calls install from python_index
     network          = module.network.network.name
     subnetwork       = module.network.subnetwork_name
     service_account  = length(var.teams) == 0 ? module.identity.workers["worker"].email : null

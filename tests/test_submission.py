@@ -25,7 +25,7 @@ def record(monkeypatch: pytest.MonkeyPatch, profile: Profile = PROFILE, **option
     monkeypatch.setattr(submission, "agent_file", lambda: AgentFile("0" * 64, b""))
     local: Any = SimpleNamespace(blob=NOTHING)
     files: Any = None
-    packed = Packed("3.11", local, None, local, local, local, ".", (), "", {}, {}, (), files)
+    packed = Packed("3.11", local, None, local, local, local, None, ".", (), "", {}, {}, (), files)
     return submission._record(profile, resolve(options), packed, record, 0.0)
 
 

@@ -6,6 +6,7 @@ One attempt at a time runs on a worker (home.worker_lock): nobody else builds me
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,7 +15,8 @@ from launcher.agent import processes
 from launcher.agent.bucket import Blobs
 from launcher.agent.control import Attempt, AttemptFailed
 from launcher.agent.home import folder, tail
-from launcher.records.jobs import Blob
+from launcher.agent.rest import Metadata
+from launcher.records.jobs import Blob, Interpreter
 
 _TAIL_LINES = 30
 
@@ -22,7 +24,7 @@ _TAIL_LINES = 30
 class Installer:
     """Builds environments; what the installer says goes to the attempt's setup log."""
 
-    def __init__(self, attempt: Attempt, blobs: Blobs, *, chips: bool) -> None:
+    def __init__(self, attempt: Attempt, blobs: Blobs, metadata: Metadata, *, chips: bool) -> None:
         self._job = attempt.spec.job
         self._lock = self._job.lock_tpu if chips else self._job.lock_cpu
         self._path = folder(attempt.home.environments) / f"{self._lock.sha256}-{self._job.python}"
@@ -31,6 +33,7 @@ class Installer:
         self._log = attempt.folder.setup_log
         self._stop = attempt.stop
         self._blobs = blobs
+        self._metadata = metadata
         self._variables = {
             "UV_SYSTEM_CERTS": "1",  # an organisation's own roots are in the machine image, not in uv
             "UV_PYTHON_INSTALL_DIR": str(self._home.pythons),
@@ -51,7 +54,44 @@ class Installer:
             return
         for stale in (self._path, *self._path.parent.glob(self._path.name + ".tmp-*")):  # of builds that were killed
             shutil.rmtree(stale, ignore_errors=True)
+        if self._job.python_index:
+            self._variables |= self._repository(self._job.python_index)
+        if self._job.interpreter is not None:
+            self._variables["UV_PYTHON_DOWNLOADS_JSON_URL"] = str(self._offer(self._job.interpreter))
         self._install(self._blobs.cached(self._lock, "dependency lock"), self._path)
+
+    def _repository(self, url: str) -> dict[str, str]:
+        """uv's settings for an Artifact Registry repository, which it asks with the worker's own identity.
+
+        https://docs.astral.sh/uv/guides/integration/google/
+        """
+        return {
+            "UV_DEFAULT_INDEX": f"platform={url}",
+            "UV_INDEX_PLATFORM_USERNAME": "oauth2accesstoken",
+            "UV_INDEX_PLATFORM_PASSWORD": self._metadata.token(),
+        }
+
+    def _offer(self, sent: Interpreter) -> Path:
+        """uv's table of Pythons to install, with the one that was sent along."""
+        major, minor, patch = (int(part) for part in sent.version.split("."))
+        archive = self._blobs.cached(sent.archive, f"Python {sent.version}")
+        entry = {
+            "name": "cpython",
+            "arch": {"family": "x86_64", "variant": None},
+            "os": "linux",
+            "libc": "gnu",
+            "major": major,
+            "minor": minor,
+            "patch": patch,
+            "prerelease": "",
+            "url": archive.as_uri(),
+            "sha256": sent.archive.sha256,
+            "variant": None,
+            "build": None,
+        }
+        table = folder(self._home.root / "uv" / sent.archive.sha256) / "downloads.json"
+        table.write_text(json.dumps({f"cpython-{sent.version}-linux-x86_64-gnu": entry}))
+        return table
 
     def _install(self, lock: Path, path: Path) -> None:
         uv = str(self._uv(self._job.uv))

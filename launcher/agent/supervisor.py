@@ -131,7 +131,7 @@ class Supervisor:
         """What needs the network and what needs this machine goes on side by side."""
         attempt = self._attempt
         blobs = Blobs(self._setup, self._spec.job.owner, attempt.home)
-        installer = Installer(attempt, blobs, chips=bool(self._devices))
+        installer = Installer(attempt, blobs, self._metadata, chips=bool(self._devices))
         self._folder.project.mkdir(mode=0o700)
         held = pool.submit(self._keeper.begin, self._setup)
         fetched = pool.submit(self._fetch, blobs)

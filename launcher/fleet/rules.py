@@ -42,6 +42,12 @@ def settle(platform: Platform, settings: Settings) -> Settings:
     return _within(pools, settings)
 
 
+def python_index(platform: Platform) -> str:
+    """The package index that workers have instead of the internet; "" where they have that. CloudError, ConfigError."""
+    file = platform.file
+    return "" if file is None or file.internet else file.python_index
+
+
 def _shaped(file: PlatformFile, settings: Settings) -> Settings:
     """A call that names its pool, and says nothing else, gets that pool's accelerator."""
     if not settings.pool:

@@ -36,6 +36,14 @@ class Blob:
 
 
 @dataclasses.dataclass(frozen=True)
+class Interpreter:
+    """A Python that is sent along, as uv installs it: a build for Linux x86-64."""
+
+    version: str  # "3.11.18"
+    archive: Blob
+
+
+@dataclasses.dataclass(frozen=True)
 class JobRecord:
     """job.json: what was asked. Immutable, and no secret in it (of captured variables only the names)."""
 
@@ -56,6 +64,8 @@ class JobRecord:
     lock_cpu: Blob
     lock_tpu: Blob
     archive: Blob | None = None
+    python_index: str = ""  # the platform's own, where its workers have no internet
+    interpreter: Interpreter | None = None  # for the same workers
     spot: bool = False
     spot_fallback: bool = False  # on demand where no zone has spot capacity
     reservation: str = ""

@@ -107,6 +107,7 @@ class PlatformFile:
     region: str = ""
     connect: str = "iap"
     external_ip: bool = True
+    internet: bool = True  # whether nodes reach more than Google's APIs
     network: str = ""
     subnetwork: str = ""
     service_account: str | None = None

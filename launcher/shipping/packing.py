@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.cloud.seams import ObjectStore
-from launcher.shipping import payload, project
+from launcher.shipping import interpreter, payload, project
 from launcher.shipping.archive import Archive
 from launcher.shipping.blobs import LocalBlob, of_bytes, upload_blob
 from launcher.shipping.cache import open_cache
@@ -25,7 +25,8 @@ class Packed:
     """What one call sends. A context manager: its temporary files live until `close()`.
 
     cwd and import_paths are relative to the project's root, which is `client_root` here ("" where nothing but
-    the payload is sent: then `archive` is None). notices: one line each, for the person who called.
+    the payload is sent: then `archive` is None). `interpreter` is a Python with its whole version, for workers that
+    cannot fetch one. notices: one line each, for the person who called.
     """
 
     python: str
@@ -34,6 +35,7 @@ class Packed:
     lock_cpu: LocalBlob
     lock_tpu: LocalBlob
     uv: LocalBlob
+    interpreter: tuple[str, LocalBlob] | None
     cwd: str
     import_paths: tuple[str, ...]
     client_root: str
@@ -62,15 +64,16 @@ def pack(
     env: Mapping[str, str] | None = None,
     project_root: str | os.PathLike[str] | None = None,
     max_archive_bytes: int = 500_000_000,
+    python_index: str = "",
     cache_dir: Path | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Packed:
     """Packs a call. Nothing leaves this machine, and uv reads the network only where it resolves something new.
 
     `env`: the job's plain variables, which are recorded in the bucket: searched for captured values like all that
-    is sent. `max_archive_bytes` limits what the project's files add up to. `on_step` is told before each step that
-    takes long; an unchanged project has none. Raises ConfigError and PackagingError, each naming culprit and fix,
-    and leaves nothing behind then.
+    is sent. `max_archive_bytes` limits what the project's files add up to. `python_index`: the only one that workers
+    reach, where they have no internet. `on_step` is told before each step that takes long; an unchanged project has
+    none. Raises ConfigError and PackagingError, each naming culprit and fix, and leaves nothing behind then.
     """
     python = check_python()
     cache = open_cache(cache_dir)
@@ -94,6 +97,8 @@ def pack(
                 f"the current folder {os.getcwd()} is not sent: the job starts in the project's root, {root}"
             )
         notices += project.unsent_modules(modules, root, entries)
+        if python_index:
+            notices.append(f"workers have no internet: their packages come from {python_index}, their Python from here")
         notices += [f"capture_env_vars: {each!r} matches no environment variable here" for each in unmatched]
         return Packed(
             python=python,
@@ -102,11 +107,12 @@ def pack(
             lock_cpu=of_bytes(locks.cpu.encode()),
             lock_tpu=of_bytes(locks.tpu.encode()),
             uv=uv_binary(cache, root or Path.cwd(), on_step),
+            interpreter=interpreter.fetch(cache, root or Path.cwd(), python, on_step) if python_index else None,
             cwd=cwd or ".",
             import_paths=paths,
             client_root=str(root or ""),
             secrets=secrets,
-            index_args=locks.index_args,
+            index_args={} if python_index else locks.index_args,  # an index that nobody reaches takes minutes to fail
             notices=tuple(notices),
             _files=files,
         )
@@ -126,6 +132,7 @@ def upload(packed: Packed, store: ObjectStore, owner: str, *, endpoint: str = ""
     `endpoint` is the storage endpoint, by which buckets of the same name are told apart. Raises PackagingError
     where a blob there is not what its name says. Errors of the store pass through.
     """
-    wanted = [packed.uv, packed.lock_cpu, packed.lock_tpu, packed.archive, packed.payload]
+    python = packed.interpreter[1] if packed.interpreter else None
+    wanted = [packed.uv, python, packed.lock_cpu, packed.lock_tpu, packed.archive, packed.payload]
     unique = {local.blob.sha256: local for local in wanted if local is not None}
     return sum(upload_blob(store, owner, local, endpoint=endpoint) for local in unique.values())

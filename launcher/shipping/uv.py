@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import uv
@@ -42,16 +42,18 @@ def version() -> str:
     return importlib.metadata.version("uv")
 
 
-def run(arguments: Sequence[str], folder: Path, stdin: str = "") -> str:
+def run(arguments: Sequence[str], folder: Path, stdin: str = "", variables: Mapping[str, str] | None = None) -> str:
     """uv's standard output. It is configured as it is for the user: environment, uv.toml, pyproject.toml.
 
-    Raises UvFailed; ConfigError where there is no uv.
+    `variables` are added to its environment. Raises UvFailed; ConfigError where there is no uv.
     """
     try:
         binary = uv.find_uv_bin()
     except FileNotFoundError as exc:
         raise ConfigError(f"the program uv is missing ({exc}). Fix: pip install --force-reinstall uv") from exc
-    environment = os.environ | {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    environment = (
+        os.environ | {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"} | dict(variables or {})
+    )
     # uv brings certificate roots of its own; behind a company's proxy only the machine's are right.
     environment.setdefault("UV_SYSTEM_CERTS", "1")
     try:
@@ -73,16 +75,26 @@ def uv_binary(cache: Cache, folder: Path, on_step: Callable[[str], None] = lambd
     `folder`: the project's, whose package indexes it is fetched from. Raises PackagingError where it cannot be
     fetched, or is not the pinned binary.
     """
-    with lock_for("uv", str(cache.root)):
-        path = cache.root / "uv" / f"{UV_SHA256}.gz"
-        known = cache.read_json(f"uv/{UV_SHA256}.json")
-        if known and path.is_file() and path.stat().st_size == known["size"]:
-            return LocalBlob(Blob(known["sha256"], known["size"]), known["crc32c"], lambda: path.open("rb"))
-        packed = gzip.compress(_own() or _fetched(folder, on_step), 1, mtime=0)
-        local = of_bytes(packed)
-        cache.write(f"uv/{path.name}", packed)
-        cache.write_json(f"uv/{UV_SHA256}.json", {**dataclasses.asdict(local.blob), "crc32c": local.crc32c})
-        return local
+
+    def pack() -> tuple[str, bytes]:
+        return UV_VERSION, gzip.compress(_own() or _fetched(folder, on_step), 1, mtime=0)
+
+    return kept(cache, f"uv/{UV_SHA256}", pack)[1]
+
+
+def kept(cache: Cache, name: str, make: Callable[[], tuple[str, bytes]]) -> tuple[str, LocalBlob]:
+    """A version and its bytes, made once on this machine."""
+    with lock_for(name, str(cache.root)):
+        path = cache.root / f"{name}.gz"
+        known = cache.read_json(f"{name}.json")
+        if "version" in known and path.is_file() and path.stat().st_size == known["size"]:
+            blob = Blob(known["sha256"], known["size"])
+            return known["version"], LocalBlob(blob, known["crc32c"], lambda: path.open("rb"))
+        version, data = make()
+        local = of_bytes(data)
+        cache.write(f"{name}.gz", data)
+        cache.write_json(f"{name}.json", {"version": version, **dataclasses.asdict(local.blob), "crc32c": local.crc32c})
+        return version, local
 
 
 def _own() -> bytes | None:

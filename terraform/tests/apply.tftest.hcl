@@ -23,14 +23,18 @@ run "apply" {
   }
   assert {
     condition = keys(output.launcher) == [
-      "bucket", "connect", "control_bucket", "external_ip", "gke", "idle_shutdown", "images", "network", "nodes", "platform", "pools",
-      "project", "python_index", "region", "schema", "service_account", "service_accounts", "subnetwork", "zones",
+      "bucket", "connect", "control_bucket", "external_ip", "gke", "idle_shutdown", "images", "internet", "network", "nodes", "platform",
+      "pools", "project", "python_index", "region", "schema", "service_account", "service_accounts", "subnetwork", "zones",
     ]
     error_message = "platform.json must have every field of its schema."
   }
   assert {
     condition     = output.launcher.images == "us-central1-docker.pkg.dev/demo-project/tpu" && output.launcher.python_index == "https://us-central1-python.pkg.dev/demo-project/tpu-python/simple/"
     error_message = "The registry's addresses must be complete."
+  }
+  assert {
+    condition     = output.launcher.internet && output.launcher.external_ip
+    error_message = "Nodes must have a way out unless it is taken away."
   }
   assert {
     condition     = output.launcher.service_account == module.identity.workers["worker"].email && output.launcher.service_accounts == {}
@@ -42,6 +46,7 @@ run "apply" {
 run "change" {
   variables {
     idle_shutdown = { keep_warm_s = 60 }
+    network       = { private = true, nat = false }
     tpu_vms       = {}
   }
 
@@ -52,5 +57,9 @@ run "change" {
   assert {
     condition     = google_storage_bucket_object.platform.content == jsonencode(output.launcher)
     error_message = "The output must be the very content of platform.json."
+  }
+  assert {
+    condition     = !output.launcher.internet && !output.launcher.external_ip
+    error_message = "The launcher must know that nodes have no way out."
   }
 }

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
-import sys
-import tarfile
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 from launcher.records import paths
-from launcher.records.jobs import Blob, JobStatus
+from launcher.records.jobs import Blob, Interpreter, JobStatus
 from tests.agent.google import DROP, Google
-from tests.agent.worker import PYTHON, Worker, lock_file, running
+from tests.agent.worker import Worker, lock_file, running
+from tests.packages import PackageIndex, download, python_mirror, wheel
 
 
 def tampered(worker: Worker, blob: Blob) -> None:
@@ -107,47 +106,39 @@ def test_the_environment_is_built_once(worker: Worker) -> None:
     assert not (attempt.folder / "setup.log").exists()
 
 
-def python_mirror(folder: Path) -> dict[str, str]:
-    """A mirror with one Python to install, which hands over to the one that runs the tests; uv's settings for it."""
-    version = platform.python_version()
-    root, library = folder / "python", folder / "python" / "lib" / f"python{PYTHON}"
-    for each in (root / "bin", library, folder / "mirror" / "20990101"):
-        each.mkdir(parents=True)
-    program = root / "bin" / f"python{PYTHON}"
-    program.write_text(f'#!/bin/sh\nexec {os.path.realpath(sys.executable)} "$@"\n')
-    program.chmod(0o755)
-    (root / "bin" / "python3").symlink_to(program.name)
-    comment = "# system configuration generated and used by the sysconfig module"  # uv insists
-    sysconfig = library / "_sysconfigdata__linux_x86_64-linux-gnu.py"
-    sysconfig.write_text(f"{comment}\nbuild_time_vars = {{}}\n")
-    archive = folder / "mirror" / "20990101" / "python.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(root, "python")
-    entry = {
-        "name": "cpython",
-        "arch": {"family": "x86_64", "variant": None},
-        "os": "linux",
-        "libc": "gnu",
-        **{name: int(part) for name, part in zip(("major", "minor", "patch"), version.split("."), strict=True)},
-        "prerelease": "",
-        "url": "https://github.com/astral-sh/python-build-standalone/releases/download/20990101/python.tar.gz",
-        "sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
-        "variant": None,
-        "build": "20990101",
-    }
-    (folder / "downloads.json").write_text(json.dumps({f"cpython-{version}-linux-x86_64-gnu": entry}))
-    return {
-        "UV_PYTHON_INSTALL_MIRROR": f"file://{folder / 'mirror'}",
-        "UV_PYTHON_DOWNLOADS_JSON_URL": str(folder / "downloads.json"),
-        "UV_MANAGED_PYTHON": "1",  # as where the machine has no such Python
-    }
-
-
 def test_a_python_that_the_worker_lacks_is_installed_from_the_mirror(worker: Worker, tmp_path: Path) -> None:
     lock = worker.upload(worker.google.get(paths.blob("ada", worker.lock.sha256)) + b"# with another Python\n")
     settings = python_mirror(tmp_path)
     assert worker.call(abs, -1, lock_cpu=lock, index_args=settings).value() == 1
     assert list((worker.home / ".launcher" / "python").glob(f"cpython-{platform.python_version()}-*"))
+
+
+def test_a_python_that_was_sent_along_is_installed_where_there_is_none(worker: Worker, tmp_path: Path) -> None:
+    python_mirror(tmp_path)
+    (archive,) = (tmp_path / "mirror").rglob("*.tar.gz")
+    sent = Interpreter(platform.python_version(), worker.upload(archive.read_bytes()))
+    lock = worker.upload(worker.google.get(paths.blob("ada", worker.lock.sha256)) + b"# with a Python sent along\n")
+    settings = {"UV_MANAGED_PYTHON": "1"}  # as where the machine has no such Python
+    assert worker.call(abs, -1, lock_cpu=lock, interpreter=sent, index_args=settings).value() == 1
+    assert list((worker.home / ".launcher" / "python").glob(f"cpython-{platform.python_version()}-*"))
+
+
+def test_packages_come_from_the_platforms_repository_with_the_workers_own_identity(
+    worker: Worker, tmp_path: Path
+) -> None:
+    file = wheel(tmp_path, "only_inside", "1.0")
+    only = f"only_inside==1.0 --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
+    own_needs = worker.google.get(paths.blob("ada", worker.lock.sha256)).decode()
+    download(own_needs, tmp_path)
+    lock = worker.upload((own_needs + only).encode())
+    with PackageIndex(tmp_path, token="secret-token") as index:
+        assert worker.call(find_spec, "only_inside", lock_cpu=lock, python_index=index.url).value() is not None
+        assert file.name in index.served
+    other = worker.upload((own_needs + only).encode() + b"# again\n")
+    with PackageIndex(tmp_path, token="another-token") as index:
+        error = worker.call(find_spec, "only_inside", lock_cpu=other, python_index=index.url).report().error
+    assert error is not None and error.kind == "SetupError" and "401" in error.message
+    assert "secret-token" not in error.message
 
 
 def test_a_python_that_cannot_be_had_is_a_setup_error(worker: Worker) -> None:

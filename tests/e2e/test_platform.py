@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from launcher.shipping.environment import cloudpickle_pin
 from tests.e2e.conftest import User, _json, assert_nothing_left
 from tests.e2e.leftovers import wait_until
+from tests.packages import PackageIndex, download, python_mirror, wheel
 
 ZONE, OTHER_ZONE = "us-central1-a", "us-west4-a"
 RUNTIME = "v2-alpha-tpuv5-lite"
+TOKEN = "simulated-.{20,}"  # of the metadata server
 PLATFORM: dict[str, Any] = {
     "schema": 1,
     "platform": "tpu",
@@ -222,3 +225,29 @@ def test_a_node_of_terraforms_is_used_by_its_name_and_by_what_it_is_and_reaped_w
     assert user.launcher("reap").out == ""
     again = user.call("def f(): return 3", options='"v5litepod-4", node="tpu-dev"')
     assert again.value == 3, again.err
+
+
+def test_nodes_without_internet_get_their_packages_from_the_platforms_repository(
+    operator: Operator, tmp_path: Path
+) -> None:
+    user = operator.user
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    wheel(folder, "only_inside", "1.0")
+    download(cloudpickle_pin(), folder)
+    user.write("requirements.txt", "only_inside\n")
+    mirror = python_mirror(tmp_path / "pythons")
+    with PackageIndex(folder, token=TOKEN) as index:
+        operator.put({**PLATFORM, "internet": False, "python_index": index.url})
+        called = user.call(
+            """
+            def f():
+                import only_inside
+                return only_inside.__name__
+            """,
+            options='pool="small"',
+            **{**mirror, "UV_FIND_LINKS": str(folder)},
+        )
+    assert called.value == "only_inside", called.err
+    assert sorted(index.served) == sorted(each.name for each in folder.glob("*.whl"))
+    assert f"workers have no internet: their packages come from {index.url}" in called.err

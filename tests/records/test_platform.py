@@ -22,6 +22,7 @@ WHOLE: dict[str, Any] = {
     "region": "us-central1",
     "connect": "iap",
     "external_ip": False,
+    "internet": False,
     "network": "tpu",
     "subnetwork": "tpu",
     "service_account": None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +13,7 @@ from launcher.cloud.seams import ObjectInfo
 from launcher.shipping.blobs import of_bytes
 from launcher.shipping.cache import Cache, open_cache
 from launcher.shipping.environment import cloudpickle_pin
+from tests.packages import wheel
 
 Tree = Callable[[dict[str, str | bytes]], Path]
 
@@ -81,21 +81,6 @@ class MemoryBucket:
 @pytest.fixture
 def bucket() -> MemoryBucket:
     return MemoryBucket()
-
-
-def wheel(folder: Path, name: str, version: str, requires: tuple[str, ...] = (), extras: tuple[str, ...] = ()) -> Path:
-    """A wheel with nothing but a module and its declarations."""
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-    metadata += "".join(f"Provides-Extra: {extra}\n" for extra in extras)
-    metadata += "".join(f"Requires-Dist: {line}\n" for line in requires)
-    info = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{name}.py", "")
-        archive.writestr(f"{info}/METADATA", metadata)
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
-    return path
 
 
 @pytest.fixture(scope="session")

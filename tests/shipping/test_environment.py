@@ -13,7 +13,8 @@ from launcher.errors import ConfigError, PackagingError
 from launcher.shipping import environment, uv
 from launcher.shipping.cache import Cache
 from launcher.shipping.environment import Locks, check_python, cloudpickle_pin, lock
-from tests.shipping.conftest import Tree, wheel
+from tests.packages import wheel
+from tests.shipping.conftest import Tree
 
 PYTHON = "3.12"  # not this interpreter's: a lock is for the one that is asked for
 JAX_TOML = '[project]\nname = "demo"\nversion = "1"\ndependencies = ["jax==0.10.2"]\n'

@@ -12,7 +12,7 @@ from launcher.shipping import uv
 from launcher.shipping.cache import Cache, open_cache
 from launcher.shipping.requirements import mask
 from launcher.shipping.uv import UV_SHA256, UvFailed, uv_binary
-from tests.shipping.conftest import wheel
+from tests.packages import wheel
 
 
 def test_it_is_the_pinned_binary_and_packed_once(warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
