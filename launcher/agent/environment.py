@@ -74,7 +74,10 @@ class Installer:
     def _offer(self, sent: Interpreter) -> Path:
         """uv's table of Pythons to install, with the one that was sent along."""
         major, minor, patch = (int(part) for part in sent.version.split("."))
-        archive = self._blobs.cached(sent.archive, f"Python {sent.version}")
+        place = folder(self._home.root / "uv" / sent.archive.sha256)
+        archive = place / "python.tar.gz"  # uv goes by the name's end
+        archive.unlink(missing_ok=True)
+        archive.symlink_to(self._blobs.cached(sent.archive, f"Python {sent.version}"))
         entry = {
             "name": "cpython",
             "arch": {"family": "x86_64", "variant": None},
@@ -89,7 +92,7 @@ class Installer:
             "variant": None,
             "build": None,
         }
-        table = folder(self._home.root / "uv" / sent.archive.sha256) / "downloads.json"
+        table = place / "downloads.json"
         table.write_text(json.dumps({f"cpython-{sent.version}-linux-x86_64-gnu": entry}))
         return table
 

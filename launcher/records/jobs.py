@@ -37,7 +37,7 @@ class Blob:
 
 @dataclasses.dataclass(frozen=True)
 class Interpreter:
-    """A Python that is sent along, as uv installs it: a build for Linux x86-64."""
+    """A Python that is sent along, as uv installs it: a build for Linux x86-64, .tar.gz."""
 
     version: str  # "3.11.18"
     archive: Blob
@@ -101,7 +101,7 @@ class Intent:
     zone: str
     queued_resource: str
     node: str
-    why: str  # "first attempt"
+    why: str  # "first choice"
     created: float
     number: int = 1  # counted from 1 within the attempt
     holder: str = ""  # of the lease, for this attempt

@@ -27,7 +27,7 @@ def fetch(cache: Cache, folder: Path, python: str, on_step: Callable[[str], None
             arguments = ["python", "install", "--managed-python", "--no-bin", "--install-dir", str(installed), request]
             try:
                 uv.run(arguments, folder, variables={"UV_PYTHON_DOWNLOADS": "manual", "UV_PYTHON_CACHE_DIR": str(kept)})
-                (archive,) = kept.iterdir()
+                (archive,) = kept.glob("*.tar.gz")
                 (name,) = (each.name for each in installed.glob("cpython-*") if not each.is_symlink())
                 return name.split("-")[1], archive.read_bytes()
             except (uv.UvFailed, OSError, ValueError) as exc:

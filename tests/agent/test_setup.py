@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -114,6 +115,7 @@ def test_a_python_that_the_worker_lacks_is_installed_from_the_mirror(worker: Wor
 
 
 def test_a_python_that_was_sent_along_is_installed_where_there_is_none(worker: Worker, tmp_path: Path) -> None:
+    shutil.rmtree(worker.home / ".launcher" / "python", ignore_errors=True)  # of the test above
     python_mirror(tmp_path)
     (archive,) = (tmp_path / "mirror").rglob("*.tar.gz")
     sent = Interpreter(platform.python_version(), worker.upload(archive.read_bytes()))
