@@ -65,8 +65,9 @@ def prepare(url: str) -> None:
 
 
 def forget_connections() -> None:
-    """In a forked process: the open ones are the parent's."""
-    _local.__dict__.clear()
+    """Closes this thread's. In a forked process they are the parent's too, where they stay open."""
+    for connection, _ in _local.__dict__.pop("open", {}).values():
+        connection.close()
 
 
 def _connect(scheme: str, host: str, timeout_s: float) -> http.client.HTTPConnection:

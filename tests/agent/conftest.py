@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher.agent import rest
 from launcher.records.jobs import Blob
 from tests.agent.google import Google, serve
 from tests.agent.worker import Worker, agent_archive, lock_file, uv_blob
@@ -18,6 +19,7 @@ _PASSED_ON = ("UV_", "PIP_", "SSL_")  # what a machine image of this organisatio
 def google_state() -> Iterator[Google]:
     google, server = serve()
     yield google
+    rest.forget_connections()  # what tests asked in this process
     server.shutdown()
     server.server_close()
 

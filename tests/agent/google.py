@@ -6,11 +6,13 @@ import datetime
 import email.utils
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 DROP = 0  # as the code of a fault: the connection is closed without an answer
@@ -82,11 +84,18 @@ def serve() -> tuple[Google, ThreadingHTTPServer]:
     class Bound(Handler):
         state = google
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Bound)
     google.url = f"http://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     return google, server
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # agents are killed, and leave answers unread
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):

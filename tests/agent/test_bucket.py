@@ -38,6 +38,17 @@ def test_writes_state_their_precondition(state: Google) -> None:
     assert all("ifGenerationMatch=" in path for method, path in state.requests if method == "POST")
 
 
+def test_a_connection_is_used_again_and_closed_when_it_is_forgotten(state: Google) -> None:
+    rest.forget_connections()
+    store = bucket(state)
+    store.read("nothing")
+    kept = {connection for connection, _ in rest._local.open.values()}
+    store.read("nothing")
+    assert kept == {connection for connection, _ in rest._local.open.values()}
+    rest.forget_connections()
+    assert kept and all(each.sock is None for each in kept) and not rest._local.__dict__
+
+
 def test_a_large_file_is_uploaded_whole_through_failures(state: Google, tmp_path: Path) -> None:
     data = bytes(range(256)) * 20_000
     (tmp_path / "file").write_bytes(data)
