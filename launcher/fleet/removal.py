@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 from collections.abc import Callable
 
@@ -11,9 +12,10 @@ from launcher.fleet import lease_book
 from launcher.fleet.inventory import look
 from launcher.fleet.platform import Platform
 from launcher.fleet.release import delete
+from launcher.records import codec, paths
 from launcher.records.leases import Lease, LeaseRefused, LeaseState
 from launcher.records.policy import is_ours
-from launcher.records.swap import Stored
+from launcher.records.swap import Stored, swap
 
 _DELETE_TIMEOUT_S = 600.0  # Google takes one to three minutes
 
@@ -34,15 +36,14 @@ def delete_node(
     ConfigError: there is no such node, or it is not this platform's. Conflict: somebody else uses or owns it and
     `force` is not set. Unavailable: it is still being deleted.
     """
-    zone, resource = _find(platform, name)
-    standing = platform.file is not None and platform.file.standing(zone, resource) is not None
+    zone, resource, made = _find(platform, name)
     job_id = ""
     try:
-        job_id = _give_up(platform, zone, resource, force=force, cancel_job=cancel_job, tell=tell)
+        job_id = _give_up(platform, zone, resource, made, force=force, cancel_job=cancel_job, tell=tell)
     except LeaseRefused as exc:
         raise Conflict(f"Node {resource} was taken this moment: {exc}. Look again: launcher nodes list") from exc
     tell(f"deleting node {resource} in {zone}")
-    if not delete(platform, zone, resource, timeout_s=_DELETE_TIMEOUT_S, standing=standing):
+    if not delete(platform, zone, resource, timeout_s=_DELETE_TIMEOUT_S, standing=made is not None):
         raise Unavailable(
             f"Node {resource} is still being deleted after {_DELETE_TIMEOUT_S:g} s. Look again: launcher nodes list"
         )
@@ -53,19 +54,25 @@ def _give_up(
     platform: Platform,
     zone: str,
     resource: str,
+    made: float | None,
     *,
     force: bool,
     cancel_job: Callable[[str], object],
     tell: Callable[[str], object],
 ) -> str:
-    """Makes the lease CONDEMNED by whatever its state needs; the job that was cancelled for it, or ""."""
+    """Makes the lease CONDEMNED by whatever its state needs; the job that was cancelled for it, or "". `made`: as of
+    _find."""
     me = platform.profile.owner
     reason = f"deleted by {me}"
     found = lease_book.read(platform.store, zone, resource)
-    if found is None:
-        # Every creator writes its lease first, so nobody is about to use this one; the tombstone keeps it so.
+    if found is None or (made is not None and found[0].outlived(found[1].updated, made)):
+        # Every creator writes its lease first, so nobody is about to use this one; the tombstone keeps it so. One of
+        # Terraform's has no creator who does, and a lease of the node before it keeps nobody away.
         lease = Lease(resource, zone, platform.profile.platform, me, LeaseState.CONDEMNED, "", "", reason=reason)
-        lease_book.create(platform.store, lease)
+        lease = dataclasses.replace(lease, standing=made is not None, created=made or 0.0)
+        generation = found[1].generation if found else 0
+        if swap(platform.store, paths.lease(zone, resource), codec.encode(lease), generation) is None:
+            raise LeaseRefused("somebody wrote its lease")
         return ""
     lease, stored = found
     if lease.external:
@@ -125,22 +132,22 @@ def _drain_now(platform: Platform, zone: str, resource: str, reason: str) -> Non
         lease_book.change(platform.store, zone, resource, step)
 
 
-def _find(platform: Platform, name: str) -> tuple[str, str]:
-    """Zone and id of our queued resource called `name`, or whose node is; or of a node of Terraform's."""
+def _find(platform: Platform, name: str) -> tuple[str, str, float | None]:
+    """Zone and id of our queued resource called `name`, or whose node is; or of a node of Terraform's, and when that
+    was made: its id is used again."""
     ours: list[str] = []
     foreign = ""
     for zone in look(platform):
         standing = platform.file.named(zone.name, name) if platform.file else None
-        if standing and standing.resource in (
-            *(each.name for each in zone.resources),
-            *(each.name for each in zone.nodes),
-        ):
-            return zone.name, standing.resource
+        made = {each.name: each.create_time for each in zone.resources}
+        made |= {each.name: each.create_time for each in zone.nodes}
+        if standing and standing.resource in made:
+            return zone.name, standing.resource, made.get(standing.node) or made[standing.resource]
         for resource in zone.resources:
             if is_ours(resource.name, resource.labels, platform.profile.platform):
                 ours.append(resource.name)
                 if name in (resource.name, *resource.nodes):
-                    return zone.name, resource.name
+                    return zone.name, resource.name, None
             elif name in (resource.name, *resource.nodes):
                 foreign = zone.name
         if name in (node.name for node in zone.nodes):

@@ -10,7 +10,7 @@ import pytest
 
 from launcher import cancelling
 from launcher.cloud.seams import Node, NodeSpec, QueuedResource
-from launcher.errors import PermissionDenied, WorkerLost
+from launcher.errors import Conflict, PermissionDenied, WorkerLost
 from launcher.fleet import inventory, lease_book, pool, reaper
 from launcher.fleet.doctor import Verdict, examine
 from launcher.fleet.pool import Taken
@@ -337,6 +337,53 @@ def test_nor_is_a_labelled_one_condemned_by_the_tombstone_of_the_node_before_it(
 
 def _denied(name: str) -> Any:
     raise PermissionDenied("403")
+
+
+@pytest.mark.parametrize("before", [LeaseState.CONDEMNED, LeaseState.WARM, LeaseState.HELD])
+def test_one_that_is_taken_down_is_nobodys_though_an_earlier_node_left_a_lease(before: LeaseState) -> None:
+    found = standing()
+    assert find(found) is not None
+    old = dataclasses.replace(lease(found), state=before)
+    lease_book.change(found.store, ZONE, "p-dev", lambda it, _: old)
+    found.store.now += 1000
+    make(found)  # Terraform, anew
+    taken: list[Taken | None] = []
+
+    def delete(zone: str, name: str) -> None:
+        taken.append(find(found, "other"))
+        found.nodes.specs.clear()
+
+    found.nodes.delete_queued_resource = delete  # type: ignore[method-assign]
+    delete_node(found.platform, "p-dev", force=False, cancel_job=pytest.fail, tell=lambda line: None)
+    assert taken == [None] and not found.nodes.specs
+    assert (lease(found).state, lease(found).reason, lease(found).standing) == (
+        LeaseState.CONDEMNED,
+        "deleted by ada",
+        True,
+    )
+    found.store.now += 1000
+    make(found)
+    assert find(found) is not None
+
+
+def test_who_takes_it_while_it_is_taken_down_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = standing()
+    assert find(found) is not None
+    lease_book.condemn(found.store, ZONE, "p-dev", "idle", by="me")
+    found.store.now += 1000
+    make(found)
+    read = lease_book.read
+
+    def taken_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(lease_book, "read", read)
+        seen = read(*arguments)
+        assert find(found, "other") is not None
+        return seen
+
+    monkeypatch.setattr(lease_book, "read", taken_meanwhile)
+    with pytest.raises(Conflict, match="was taken this moment"):
+        delete_node(found.platform, "p-dev", force=False, cancel_job=pytest.fail, tell=lambda line: None)
+    assert found.nodes.specs and lease(found).holder == "other"
 
 
 def test_a_pools_lifetime_goes_before_what_a_lease_says(fleet: Fleet) -> None:
