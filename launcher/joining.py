@@ -64,6 +64,16 @@ def join(bucket: str, *, name: str = "", team: str = "") -> Joined:
     return Joined(config.read_profile(chosen), path, file, config.default_profile() == chosen, team)
 
 
+def bucket_of(folder: Path) -> str:
+    """The control bucket of the platform that was applied in this Terraform folder. ConfigError."""
+    from launcher.cloud import terraform
+
+    found = terraform.output(folder, "launcher").get("control_bucket")
+    if not isinstance(found, str) or not found:
+        raise ConfigError(f"{folder}: its output launcher names no control_bucket. Fix: terraform apply")
+    return found
+
+
 def _simulated() -> dict[str, Any]:
     """What a profile of a simulated platform has besides: how to reach the simulator that the environment names."""
     emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")

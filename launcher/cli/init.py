@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,24 +15,25 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--bucket", required=True, metavar="NAME", help="The platform's control bucket; its name ends in -control."
-)
+@click.option("--bucket", metavar="NAME", default="", help="The platform's control bucket; its name ends in -control.")
+@click.option("--terraform", metavar="FOLDER", default="", help="Where it was applied, instead of the bucket's name.")
 @click.option(
     "--profile", "name", metavar="NAME", default="", help="What to call the profile; default: as the platform."
 )
 @click.option("--team", metavar="NAME", default="", help="Your team, where the platform has teams.")
 @json_option
-def init(bucket: str, name: str, team: str, as_json: bool) -> None:
+def init(bucket: str, terraform: str, name: str, team: str, as_json: bool) -> None:
     """Join a platform that Terraform made.
 
     Reads its platform.json with your own credentials and saves a profile; the first one becomes the default. Joining
     again updates what that file says and keeps what you set. With `eval "$(launcher sim env)"` or
     LAUNCHER_PROFILE=simulator it joins a platform that was applied to your simulator.
     """
-    from launcher.joining import join
+    if bool(bucket) == bool(terraform):
+        raise click.UsageError("Say which platform: --bucket NAME, or --terraform FOLDER where you applied it.")
+    from launcher.joining import bucket_of, join
 
-    joined = join(bucket, name=name, team=team)
+    joined = join(bucket or bucket_of(Path(terraform)), name=name, team=team)
     if as_json:
         print_json(_document(joined))
         return

@@ -165,3 +165,35 @@ def test_what_is_said_next_where_another_profile_is_the_default(
     assert run("init", "--bucket", first).out.endswith("next: launcher doctor\n")
     other = run("init", "--bucket", second, "--profile", "other")
     assert other.out.endswith("next: launcher profile use other && launcher doctor\n")
+
+
+def test_a_folder_where_nothing_was_applied_is_no_platform(run: Cli, tmp_path: Path) -> None:
+    refused = run("init", "--terraform", str(tmp_path))
+    assert refused.code == 1 and f"{tmp_path}: terraform has no output 'launcher' there" in refused.err
+    assert 'It said:\nError: Output "launcher" not found' in refused.err and "terraform apply" in refused.err
+    refused = run("init", "--terraform", str(tmp_path / "slip"))
+    assert refused.code == 1 and f"{tmp_path / 'slip'} is no folder" in refused.err
+
+
+@pytest.mark.parametrize("value", ['"tpu"', '{"zones": []}'])
+def test_an_output_of_something_else_is_no_platform(run: Cli, tmp_path: Path, value: str) -> None:
+    kind = ["object", {"zones": ["tuple", []]}] if value.startswith("{") else "string"
+    state = {"version": 4, "terraform_version": "1.9.0", "serial": 1, "lineage": "x", "resources": []}
+    state["outputs"] = {"launcher": {"value": json.loads(value), "type": kind}}
+    (tmp_path / "terraform.tfstate").write_text(json.dumps(state))
+    refused = run("init", "--terraform", str(tmp_path))
+    assert refused.code == 1 and f"error: {tmp_path}: " in refused.err and "output" in refused.err
+
+
+def test_without_terraform_the_buckets_name_is_asked_for(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused = run("init", "--terraform", str(tmp_path))
+    assert refused.code == 1 and "terraform is not on PATH" in refused.err and "--bucket NAME" in refused.err
+
+
+@pytest.mark.parametrize("options", [(), ("--bucket", "b", "--terraform", ".")])
+def test_one_platform_is_asked_for(run: Cli, options: tuple[str, ...]) -> None:
+    refused = run("init", *options)
+    assert refused.code == 2 and "--bucket NAME, or --terraform FOLDER" in refused.err

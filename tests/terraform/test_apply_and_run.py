@@ -42,7 +42,7 @@ class Applied:
         self.project = simulator_env(user.env)["GOOGLE_PROJECT"]
         terraform.apply(project_id=self.project)
         self.said: dict[str, Any] = terraform.outputs()["launcher"]
-        ran = user.launcher("init", "--bucket", self.said["control_bucket"], LAUNCHER_PROFILE="simulator")
+        ran = user.launcher("init", "--terraform", str(terraform.folder), LAUNCHER_PROFILE="simulator")
         assert ran.code == 0, ran.err
         user.env["LAUNCHER_PROFILE"] = self.said["platform"]
 
