@@ -67,7 +67,7 @@ class Custody:
 
     def _keep(self, spec: Spec, holding: Holding | None, hold_s: float) -> None:
         self._spec = spec
-        self._lease = WorkerLease(spec, self._timing, holding)
+        self._lease = WorkerLease(spec, holding)
         self._until = clock.monotonic() + hold_s
         self._retry_at = 0.0
         self._arm()

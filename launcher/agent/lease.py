@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from launcher.agent import clock
 from launcher.agent.bucket import Bucket
-from launcher.agent.control import AgentError, Attempt, AttemptFailed, Timing
+from launcher.agent.control import AgentError, Attempt, AttemptFailed
 from launcher.agent.holding import Holding
 from launcher.agent.rest import HttpError, Unreachable
 from launcher.records import codec, paths
@@ -26,9 +26,8 @@ class WorkerLease:
     Errors of the bucket pass through; LeaseRefused says who has it now.
     """
 
-    def __init__(self, spec: Spec, timing: Timing, holding: Holding | None = None) -> None:
+    def __init__(self, spec: Spec, holding: Holding | None = None) -> None:
         self._spec = spec
-        self._timing = timing
         self._name = paths.lease(spec.zone, spec.queued_resource)
         self._job = f"{spec.job.owner}/{spec.job.job_id}/{spec.attempt}"
         self._running_since: float | None = None
@@ -138,7 +137,7 @@ class LeaseKeeper:
         self._closed = threading.Event()
         self._lost = False
         self._renewing = threading.Thread(target=self._renewals, name="lease", daemon=True)
-        self.lease = WorkerLease(attempt.spec, attempt.timing, attempt.holding)
+        self.lease = WorkerLease(attempt.spec, attempt.holding)
 
     def begin(self, bucket: Bucket) -> None:
         """Takes the lease over where it came with the attempt. AttemptFailed (WorkerLost) where it is lost already."""

@@ -7,7 +7,6 @@ import os
 import tempfile
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +42,10 @@ class JobFailed(Exception):
 @json_option
 def jobs(limit: int, profile: str | None, as_json: bool) -> None:
     """List your newest jobs."""
+    from launcher.fleet.parallel import parallel
     from launcher.job import jobs as list_jobs
 
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        documents = list(pool.map(_document, list_jobs(limit, profile)))
+    documents = list(parallel(_document, list_jobs(limit, profile), _PARALLEL))
     if as_json:
         print_json(documents)
         return

@@ -151,12 +151,9 @@ def _warm_words(warm: list[Warmed], simulated: bool) -> str:
     usd = [each.usd_at_most for each in warm]
     price = "list price unknown" if None in usd else f"at most {usd_words(sum(filter(None, usd)))} list price"
     span = span_words(until - max(each.now for each in warm))
-    names = ", ".join(each.name for each in warm)
-    end = (
-        f"End it sooner: launcher nodes down {names}" if len(warm) == 1 else "End one sooner: launcher nodes down NAME"
-    )
     shown = "SIMULATED, no cost" if simulated else price
-    return f"warm until {clock_words(until, warm[0].now)} ({span}, {shown}): {names}. {end}"
+    end = "".join(f"\n  end it sooner: launcher nodes down {each.name}" for each in warm)
+    return f"warm until {clock_words(until, warm[0].now)} ({span}, {shown}){end}"
 
 
 def _warm_document(warmed: Warmed) -> dict[str, Any]:
@@ -196,13 +193,13 @@ def price_note(simulated: bool) -> str:
 
 def _print_blocks(found: tuple[NodeInfo, ...]) -> None:
     """For a terminal: of each node a line with what it is, and below it what goes on there, broken between words."""
-    rows = [["name", "zone", "accelerator", "age", "per hour", "used by"]]
-    rows += [[each.name, each.zone, _hardware(each), _age(each), _price(each), each.user or "-"] for each in found]
+    rows = [["name", "zone", "accelerator", "per hour"]]  # more than these four is wider than 80 columns
+    rows += [[each.name, each.zone, _hardware(each), _price(each)] for each in found]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = shutil.get_terminal_size().columns
     for row, node in zip(rows, (None, *found), strict=True):
         padded = [
-            cell.rjust(width) if number in (3, 4) else cell.ljust(width)
+            cell.rjust(width) if number == 3 else cell.ljust(width)
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         line = clean("  ".join(padded).rstrip())
@@ -214,21 +211,24 @@ def _print_blocks(found: tuple[NodeInfo, ...]) -> None:
 
 
 def _sentence(node: NodeInfo) -> str:
-    """`ready, in use by job …`, `ready, idle since 14:17 (3 min), goes at 14:32 (in 12 min)`."""
+    """`ready, 7 min old, in use by ada@lab (job …)`, `ready, 3 h old, idle since 14:17 (3 min), goes at 14:32 (…)`."""
     from launcher.fleet.costs import clock_words, span_words
 
-    job = f"job {node.job.split('/')[1]}" if node.job and node.user else ""
+    job = f" (job {node.job.split('/')[1]})" if node.job else ""
+    user = f"by {node.user}{job}" if node.user else ""
     used = next((words for words in ("in use", "waited for") if node.goes.startswith(words)), "")
     parts = [node.words]
+    if node.created:
+        parts.append(f"{_age(node)} old")
     if node.idle_since is not None:
         idle = span_words(node.now - node.idle_since)
         parts.append(f"idle since {clock_words(node.idle_since, node.now)} ({idle})")
     elif node.lease_state is None:
         parts.append("no lease")
     if used:
-        parts.append(node.goes.replace(used, f"{used} by {job}", 1) if job else node.goes)
+        parts.append(node.goes.replace(used, f"{used} {user}", 1))
     else:
-        parts += [job] if job else []
+        parts += [f"held {user}"] if user else []
         going = f"goes {'at ' if node.goes[0].isdigit() else ''}{node.goes_why}"
         if node.external:
             going = "never deleted (not ours)"

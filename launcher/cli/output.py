@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher.errors import ConfigError
+from launcher.errors import ApiDisabled, ConfigError, LauncherError, PermissionDenied
 from launcher.setting_types import ZONE, duration_s
 from launcher.terminal import clean
 
@@ -21,9 +22,34 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-profile_option = click.option(
-    "--profile", metavar="NAME", help="Where to look; default: LAUNCHER_PROFILE or the default profile."
-)
+
+
+def profile_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--profile: where the command looks. What is refused there tells all that is missing."""
+
+    @functools.wraps(command)
+    def explained(*arguments: Any, profile: str | None, **options: Any) -> Any:
+        try:
+            return command(*arguments, profile=profile, **options)
+        except (PermissionDenied, ApiDisabled) as exc:
+            raise _explained(profile, exc) from exc.__cause__
+
+    option = click.option(
+        "--profile", metavar="NAME", help="Where to look; default: LAUNCHER_PROFILE or the default profile."
+    )
+    return option(explained)
+
+
+def _explained(profile: str | None, error: PermissionDenied | ApiDisabled) -> LauncherError:
+    from launcher.config import load_profile
+    from launcher.fleet import doctor
+    from launcher.fleet.platform import platform_of
+
+    try:
+        platform = platform_of(load_profile(profile))
+    except LauncherError:  # so it was refused before there was one
+        return error
+    return doctor.explain(platform, error)
 
 
 def wanted_options(command: Callable[..., Any]) -> Callable[..., Any]:

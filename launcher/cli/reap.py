@@ -21,14 +21,15 @@ def reap(ctx: click.Context, dry_run: bool, zones: tuple[str, ...], profile: str
     says where to look: "mark" is the first time that something is seen idle.
     """
     from launcher.config import load_profile
-    from launcher.fleet import clusters, reaper
+    from launcher.fleet import access, clusters, reaper
     from launcher.fleet.platform import platform_of
 
     platform = platform_of(load_profile(profile))
-    report = reaper.reap(platform, platform.profile.policy, zones=zones, dry_run=dry_run, log=lambda entry: None)
+    told: list[reaper.Entry] = []
+    report = reaper.reap(platform, platform.profile.policy, zones=zones, dry_run=dry_run, log=told.append)
     acted, errors = report.acted, report.errors
     if not zones:
-        report = clusters.reap_registered(platform, dry_run=dry_run, log=lambda entry: None)
+        report = clusters.reap_registered(platform, dry_run=dry_run, log=told.append)
         acted, errors = acted + report.acted, errors + report.errors
     if as_json:
         print_json({"dry_run": dry_run, "decisions": [vars(each) for each in acted], "errors": errors})
@@ -36,8 +37,12 @@ def reap(ctx: click.Context, dry_run: bool, zones: tuple[str, ...], profile: str
         print(f"{'would ' if dry_run else ''}{each.action} {each.resource} in {each.zone}: {each.reason}")
     if not as_json and not acted:
         notice(f"nothing to delete on platform {platform.profile.platform}")
+    refused = any(entry.get("denied") for entry in told)
+    missing = access.find_missing(platform) if refused else access.Missing()
     for problem in errors:
-        notice(f"error: {problem}")
+        notice(f"error: {missing.shorten(problem)}")
+    if missing.words:
+        notice(missing.words)
     if errors:
         ctx.exit(1)
 

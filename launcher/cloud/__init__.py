@@ -1,5 +1,5 @@
-"""The seams to what we do not own: the Cloud TPU API, GCS, SSH. The only modules that import their libraries,
-and the only ones that turn their errors into ours."""
+"""The seams to what we do not own: the Cloud TPU API, GCS, SSH, what a project says of itself, GKE, Terraform's state.
+The only modules that import their libraries, and the only ones that turn their errors into ours."""
 
 from __future__ import annotations
 

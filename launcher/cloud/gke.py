@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from launcher.cloud import credentials as _credentials
-from launcher.cloud.retry import Call, Deadline, with_retries
-from launcher.cloud.seams import Clock, SystemClock
-from launcher.config import Profile
+from launcher.cloud.rest import RestApi, base
+from launcher.cloud.retry import Call
 from launcher.errors import InvalidRequest, NotFound
 from launcher.records.clusters import ClusterFacts, PodFacts, PoolFacts
 
-_REQUEST_TIMEOUT_S = 30.0
 _PODS_AT_ONCE = 500
 _GROUP = re.compile(r"/(projects/[^/]+/zones/[^/]+/)instanceGroup(?:Manager)?s/([^/]+)$")
 _TPU_RESOURCE = "google.com/tpu"
 _HOST = re.compile(r"[a-z0-9.-]+")
 
 
-class Gke:
-    """A ClusterService. Thread-safe; google's libraries are imported at the first call.
-
-    `timeout_s`: how long one call is repeated while an API is unavailable.
-    """
-
-    def __init__(self, profile: Profile, *, clock: Clock | None = None, timeout_s: float = 10.0) -> None:
-        self._profile = profile
-        self._clock = clock or SystemClock()
-        self._timeout_s = timeout_s
+class Gke(RestApi):
+    """A ClusterService."""
 
     def get(self, location: str, cluster: str) -> ClusterFacts | None:
         about = self._about(f"reading cluster {cluster} in {location}", "container.clusters.get", "container.viewer")
@@ -61,16 +49,13 @@ class Gke:
                 "here. Turn it on: "
                 f"gcloud container clusters update {cluster.name} --location {cluster.location} --enable-dns-access"
             )
-        base = (
-            f"{_base(self._profile.kubernetes_endpoint)}/{host}"
-            if self._profile.kubernetes_endpoint
-            else f"https://{host}"
-        )
+        through = self._profile.kubernetes_endpoint
+        url = f"{base(through)}/{host}/api/v1/pods" if through else f"https://{host}/api/v1/pods"
         found: list[PodFacts] = []
         token = ""
         while True:
             page = {"limit": str(_PODS_AT_ONCE)} | ({"continue": token} if token else {})
-            answer = self._ask(about, "GET", f"{base}/api/v1/pods", params=page)
+            answer = self._ask(about, "GET", url, params=page)
             if not isinstance(answer.get("items"), list):  # without it a wrong server would say that there are no Pods
                 raise InvalidRequest(f"{about.action}: {host} answers, but not with a list of Pods.")
             found += map(_pod, answer["items"])
@@ -117,7 +102,7 @@ class Gke:
             about = self._about(f"reading the size of pool {found['name']}", permission, "compute.viewer", "compute")
             path = f"{group.group(1)}instanceGroupManagers/{group.group(2)}"
             try:
-                manager = self._ask(about, "GET", f"{_base(self._profile.compute_endpoint)}/compute/v1/{path}")
+                manager = self._ask(about, "GET", f"{base(self._profile.compute_endpoint)}/compute/v1/{path}")
             except NotFound:
                 yield None
             else:
@@ -125,41 +110,11 @@ class Gke:
 
     def _cluster_url(self, location: str, cluster: str) -> str:
         parent = f"projects/{self._profile.project}/locations/{location}"
-        return f"{_base(self._profile.container_endpoint)}/v1/{parent}/clusters/{cluster}"
-
-    @functools.cached_property
-    def _session(self) -> Any:
-        from google.auth.transport.requests import AuthorizedSession
-
-        session = AuthorizedSession(_credentials.load(self._profile.credentials))  # type: ignore[no-untyped-call]
-        session.trust_env = self._profile.container_endpoint.startswith("https:")  # no proxy leads to a simulator
-        return session
-
-    def _ask(self, about: Call, method: str, url: str, **options: Any) -> Any:
-        from google.api_core.exceptions import from_http_status
-
-        def ask() -> Any:
-            answer = self._session.request(method, url, timeout=_REQUEST_TIMEOUT_S, allow_redirects=False, **options)
-            if 200 <= answer.status_code < 300:
-                return answer.json()
-            raise from_http_status(  # type: ignore[no-untyped-call]  # google-api-core is partly untyped
-                answer.status_code, answer.text, response=answer
-            )
-
-        return with_retries(ask, about, clock=self._clock, deadline=Deadline(self._clock, self._timeout_s))
+        return f"{base(self._profile.container_endpoint)}/v1/{parent}/clusters/{cluster}"
 
     def _about(self, action: str, permission: str, role: str, service: str = "container") -> Call:
-        project = self._profile.project
-        return Call(
-            action=f"{action} in project {project}",
-            resource=f"project {project}",
-            project=project,
-            service=f"{service}.googleapis.com",
-            permission=permission,
-            member=_credentials.member(_credentials.load(self._profile.credentials)),
-            grant=f"gcloud projects add-iam-policy-binding {project} --role=roles/{role} --member={{member}}",
-            missing=f"See what there is: gcloud container clusters list --project {project}",
-        )
+        see = f"See what there is: gcloud container clusters list --project {self._profile.project}"
+        return self._call(action, f"{service}.googleapis.com", role, see, permission)
 
 
 def _pod(found: Any) -> PodFacts:
@@ -176,7 +131,3 @@ def _pod(found: Any) -> PodFacts:
         tpu=bool(spec.get("resourceClaims")) or any(each.get(_TPU_RESOURCE, "0") != "0" for each in asked),
         selector=spec.get("nodeSelector", {}),
     )
-
-
-def _base(endpoint: str) -> str:
-    return endpoint.rstrip("/")

@@ -2,95 +2,75 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 from launcher.cloud import credentials as _credentials
-from launcher.cloud.retry import Call, Deadline, with_retries
-from launcher.cloud.seams import Clock, SystemClock, TpuQuota
-from launcher.config import Profile
+from launcher.cloud.rest import RestApi, base
+from launcher.cloud.retry import Call
+from launcher.cloud.seams import TpuQuota
 from launcher.errors import InvalidRequest
 
-_REQUEST_TIMEOUT_S = 30.0
 _MOST_PERMISSIONS = 100
 _MOST_SERVICES = 30
 _INVALID_PERMISSION = re.compile(r"Permission (\S+) is not valid")
 _TPU = "tpu.googleapis.com"
 
 
-class CloudProject:
-    """A ProjectService. Thread-safe; google's libraries are imported at the first call.
-
-    `timeout_s`: how long one call is repeated while an API is unavailable.
-    """
-
-    def __init__(self, profile: Profile, *, clock: Clock | None = None, timeout_s: float = 10.0) -> None:
-        self._profile = profile
-        self._clock = clock or SystemClock()
-        self._timeout_s = timeout_s
+class CloudProject(RestApi):
+    """A ProjectService."""
 
     def account(self) -> str:
         return _credentials.account(self._profile.credentials)
 
     def missing_permissions(self, permissions: Sequence[str]) -> tuple[str, ...]:
-        url = f"{_base(self._profile.resource_manager_endpoint)}/v3/projects/{self._profile.project}:testIamPermissions"
+        url = f"{base(self._profile.resource_manager_endpoint)}/v3/projects/{self._profile.project}:testIamPermissions"
         about = self._about("asking for the permissions", "cloudresourcemanager.googleapis.com")
         return self._missing(url, permissions, about)
 
     def missing_account_permissions(self, email: str, permissions: Sequence[str]) -> tuple[str, ...]:
         account = f"projects/-/serviceAccounts/{quote(email, safe='@')}"
-        url = f"{_base(self._profile.iam_endpoint)}/v1/{account}:testIamPermissions"
+        url = f"{base(self._profile.iam_endpoint)}/v1/{account}:testIamPermissions"
         about = self._about(f"asking for the permissions on service account {email}", "iam.googleapis.com")
         return self._missing(url, permissions, about)
 
     def missing_bucket_permissions(self, bucket: str, permissions: Sequence[str]) -> tuple[str, ...]:
-        url = f"{_base(self._profile.storage_endpoint)}/storage/v1/b/{quote(bucket, safe='')}/iam/testPermissions"
+        url = f"{base(self._profile.storage_endpoint)}/storage/v1/b/{quote(bucket, safe='')}/iam/testPermissions"
         missing = f"Check the bucket that the profile names: gcloud storage buckets describe gs://{bucket}"
         about = self._about(
             f"asking for the permissions on gs://{bucket}", "storage.googleapis.com", f"bucket {bucket}", missing
         )
         answer = self._ask(about, "GET", url, params={"permissions": list(permissions)})
-        held = answer.json().get("permissions", ())
+        held = answer.get("permissions", ())
         return tuple(each for each in permissions if each not in held)
 
     def disabled_services(self, services: Sequence[str]) -> tuple[str, ...]:
         parent = f"projects/{self._profile.project}"
-        url = f"{_base(self._profile.service_usage_endpoint)}/v1/{parent}/services:batchGet"
+        url = f"{base(self._profile.service_usage_endpoint)}/v1/{parent}/services:batchGet"
         about = self._about("asking which APIs are enabled", "serviceusage.googleapis.com")
         states: dict[str, str] = {}
         for start in range(0, len(services), _MOST_SERVICES):
             names = [f"{parent}/services/{each}" for each in services[start : start + _MOST_SERVICES]]
-            found = self._ask(about, "GET", url, params={"names": names}).json().get("services", ())
+            found = self._ask(about, "GET", url, params={"names": names}).get("services", ())
             # A service's own name holds the project's number.
             states |= {each["name"].rpartition("/")[2]: each.get("state", "") for each in found}
         return tuple(each for each in services if states.get(each) != "ENABLED")
 
     def tpu_quotas(self, zone: str) -> tuple[TpuQuota, ...]:
         parent = f"projects/{self._profile.project}/services/{_TPU}"
-        url = f"{_base(self._profile.service_usage_endpoint)}/v1beta1/{parent}/consumerQuotaMetrics"
+        url = f"{base(self._profile.service_usage_endpoint)}/v1beta1/{parent}/consumerQuotaMetrics"
         about = self._about("reading the TPU quotas", "serviceusage.googleapis.com")
         quotas: list[TpuQuota] = []
         token = ""
         while True:
-            answer = self._ask(about, "GET", url, params={"view": "FULL"} | ({"pageToken": token} if token else {}))
-            document = answer.json()
+            document = self._ask(about, "GET", url, params={"view": "FULL"} | ({"pageToken": token} if token else {}))
             for metric in document.get("metrics", ()):
                 quotas += _quotas(metric, zone)
             token = document.get("nextPageToken", "")
             if not token:
                 return tuple(quotas)
-
-    @functools.cached_property
-    def _session(self) -> Any:
-        from google.auth.transport.requests import AuthorizedSession
-
-        session = AuthorizedSession(_credentials.load(self._profile.credentials))  # type: ignore[no-untyped-call]
-        # No proxy leads to a simulator.
-        session.trust_env = self._profile.resource_manager_endpoint.startswith("https:")
-        return session
 
     def _missing(self, url: str, permissions: Sequence[str], about: Call) -> tuple[str, ...]:
         missing: list[str] = []
@@ -98,7 +78,7 @@ class CloudProject:
             asked = list(permissions[start : start + _MOST_PERMISSIONS])
             while asked:
                 try:
-                    held = self._ask(about, "POST", url, json={"permissions": asked}).json().get("permissions", ())
+                    held = self._ask(about, "POST", url, json={"permissions": asked}).get("permissions", ())
                 except InvalidRequest as exc:
                     unknown = _INVALID_PERMISSION.search(str(exc))
                     if unknown is None or unknown.group(1) not in asked:
@@ -109,31 +89,9 @@ class CloudProject:
                     break
         return tuple(missing)
 
-    def _ask(self, about: Call, method: str, url: str, **options: Any) -> Any:
-        from google.api_core.exceptions import from_http_status
-
-        def ask() -> Any:
-            answer = self._session.request(method, url, timeout=_REQUEST_TIMEOUT_S, allow_redirects=False, **options)
-            if 200 <= answer.status_code < 300:
-                return answer
-            raise from_http_status(  # type: ignore[no-untyped-call]  # google-api-core is partly untyped
-                answer.status_code, answer.text, response=answer
-            )
-
-        return with_retries(ask, about, clock=self._clock, deadline=Deadline(self._clock, self._timeout_s))
-
     def _about(self, action: str, service: str, resource: str = "", missing: str = "") -> Call:
-        project = self._profile.project
-        return Call(
-            action=f"{action} in project {project}",
-            resource=resource or f"project {project}",
-            project=project,
-            service=service,
-            member=_credentials.member(_credentials.load(self._profile.credentials)),
-            grant=f"gcloud projects add-iam-policy-binding {project} "
-            "--role=roles/serviceusage.serviceUsageViewer --member={member}",
-            missing=missing or f"Check the project that the profile names: gcloud projects describe {project}",
-        )
+        see = f"Check the project that the profile names: gcloud projects describe {self._profile.project}"
+        return self._call(action, service, "serviceusage.serviceUsageViewer", missing or see, resource=resource)
 
 
 def _quotas(metric: Any, zone: str) -> list[TpuQuota]:
@@ -156,7 +114,3 @@ def _quotas(metric: Any, zone: str) -> list[TpuQuota]:
         amount = special if special is not None else general or 0
         found.append(TpuQuota(metric["metric"].rpartition("/")[2], amount))
     return found
-
-
-def _base(endpoint: str) -> str:
-    return endpoint.rstrip("/")

@@ -27,6 +27,7 @@ T = TypeVar("T")
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 20.0
 LOGIN = "gcloud auth application-default login"
+GRANT, ENABLE = "Whoever administers it can grant it: ", "Enable the API: "  # what a refusal's message ends with
 
 _CAPACITY = re.compile(
     r"no (more|available) capacity|out of capacity|stock-?out|resource_pool_exhausted"
@@ -190,7 +191,7 @@ def _advice(kind: type[CloudError], status: int, text: str, call: Call) -> str:
     if kind is ApiDisabled:
         found = _SERVICE.search(text)
         project = f" --project {call.project}" if call.project else ""
-        return f"Enable the API: gcloud services enable {found.group(1) if found else call.service}{project}"
+        return f"{ENABLE}gcloud services enable {found.group(1) if found else call.service}{project}"
     if kind is QuotaExceeded:
         where = f"?project={call.project}" if call.project else ""
         return (
@@ -218,6 +219,6 @@ def _grant(text: str, call: Call) -> str:
     place = _PLACE.search(text)  # the same words for a zone that there is not
     who = member or f"{'the' if place else 'The'} account in use"
     lacks = f"{who} lacks {permission} on {call.resource}." if permission else ""
-    grant = f" Whoever administers it can grant it: {call.grant.format(member=member or 'user:YOU')}"
+    grant = f" {GRANT}{call.grant.format(member=member or 'user:YOU')}"
     look = f"See if there is a zone {place.group(1)}: gcloud compute tpus locations list. If so, " if place else ""
     return f"{look}{lacks}{grant if call.grant else ''}"

@@ -16,14 +16,12 @@ from launcher.cloud.seams import Clock, Endpoint, GuestAttributes, Node, NodeSpe
 from launcher.errors import NotFound, Unavailable
 
 _REQUEST_TIMEOUT_S = 30.0
+_PATIENCE_S = 60.0  # for which one call is repeated while the API is unavailable
 _UPDATE_TIMEOUT_S = 300.0
 
 
 class CloudTpu:
-    """A NodeService. Thread-safe; google's libraries are imported at the first call.
-
-    `timeout_s`: how long one call is repeated while the API is unavailable.
-    """
+    """A NodeService. Thread-safe; google's libraries are imported at the first call."""
 
     def __init__(
         self,
@@ -32,13 +30,11 @@ class CloudTpu:
         *,
         credentials: str = "default",
         clock: Clock | None = None,
-        timeout_s: float = 60.0,
     ) -> None:
         self.project = project
         self.endpoint = endpoint.rstrip("/")
         self._credentials_kind = credentials
         self._clock = clock or SystemClock()
-        self._timeout_s = timeout_s
         self._operations: dict[tuple[str, str], str] = {}  # (zone, queued resource) -> its create operation
 
     def create_queued_resource(self, zone: str, spec: NodeSpec) -> None:
@@ -167,14 +163,14 @@ class CloudTpu:
                 getattr(self._client, method)(request, retry=None, timeout=_REQUEST_TIMEOUT_S)
 
         with contextlib.suppress(NotFound):
-            with_retries(delete, about, clock=self._clock, deadline=Deadline(self._clock, self._timeout_s))
+            with_retries(delete, about, clock=self._clock, deadline=Deadline(self._clock, _PATIENCE_S))
 
     def _ask(self, about: Call, method: str, request: Any) -> Any:
         return with_retries(
             lambda: getattr(self._client, method)(request, retry=None, timeout=_REQUEST_TIMEOUT_S),
             about,
             clock=self._clock,
-            deadline=Deadline(self._clock, self._timeout_s),
+            deadline=Deadline(self._clock, _PATIENCE_S),
         )
 
     def _find(self, about: Call, method: str, request: Any) -> Any:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from launcher.cloud.retry import ENABLE, GRANT
 from launcher.errors import CloudError, LauncherError, Unavailable
 from launcher.fleet.platform import Platform
 
 E = TypeVar("E", bound=CloudError)
+
+_LACKS = re.compile(rf"lacks (\S+) on (\S+ \S+)\. {GRANT}(gcloud .+?) --role=\S+ --member=\S+")
+_DISABLED = re.compile(rf" {ENABLE}gcloud services enable (\S+) --project \S+")
+_COMMANDS = "Whoever administers the project can run:"
 
 PROJECT, JOBS, CONTROL, ACCOUNT = "project", "jobs bucket", "control bucket", "service account"
 _TPU, _IAP = "roles/tpu.admin", "roles/iap.tunnelResourceAccessor"
@@ -50,12 +56,14 @@ _SERVICES = ("tpu.googleapis.com", "storage.googleapis.com")
 
 @dataclasses.dataclass(frozen=True)
 class Missing:
-    """What was found. `commands`: one for all APIs, one for each role. `unknown`: why a part could not be asked."""
+    """What was found. `commands`: one for all APIs, one for each role; `granted`: each permission and how the command
+    that gives it begins. `unknown`: why a part could not be asked."""
 
     services: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
     member: str = ""
     commands: tuple[str, ...] = ()
+    granted: frozenset[tuple[str, str]] = frozenset()
     unknown: tuple[str, ...] = ()
 
     @property
@@ -65,6 +73,23 @@ class Missing:
         return "; ".join(
             f"{', '.join(need.permission for need in self.needs if need.place == place)} ({place})" for place in places
         )
+
+    @property
+    def words(self) -> str:
+        """All of it with the commands, in lines; "" where nothing was found."""
+        lines = [f"APIs that are not enabled: {', '.join(self.services)}."] if self.services else []
+        lines += [f"All permissions that {self.member} lacks: {self.permissions}."] if self.needs else []
+        lines += [_COMMANDS, *(f"  {command}" for command in self.commands)] if self.commands else []
+        return "\n".join(lines)
+
+    def shorten(self, message: str) -> str:
+        """A refusal's message without the advice that `words` repeats."""
+
+        def lacks(found: re.Match[str]) -> str:
+            return f"lacks {found[1]} on {found[2]}." if (found[1], found[3]) in self.granted else found[0]
+
+        message = _LACKS.sub(lacks, message)
+        return _DISABLED.sub(lambda found: "" if found[1] in self.services else found[0], message)
 
 
 def services_of(platform: Platform) -> tuple[str, ...]:
@@ -113,34 +138,30 @@ def find_missing(platform: Platform) -> Missing:
         except LauncherError as exc:
             unknown.append(str(exc))
     member = _member(platform) if needs else ""
-    return Missing(services, tuple(needs), member, _commands(platform, services, needs, member), tuple(unknown))
+    bind = _bind(platform)
+    roles = dict.fromkeys((need.place, need.role) for need in needs)
+    enable = [f"gcloud services enable {' '.join(services)} --project {profile.project}"] if services else []
+    commands = (*enable, *(f"{bind[place]} --role={role} --member={member}" for place, role in roles))
+    granted = frozenset((need.permission, bind[need.place]) for need in needs)
+    return Missing(services, tuple(needs), member, commands, granted, tuple(unknown))
 
 
 def explain(platform: Platform, error: E) -> E:
-    """An error of the same class that tells all that is missing; the same error where nothing was found."""
-    missing = find_missing(platform)
-    if not missing.commands:
-        return error
-    lines = [str(error)]
-    if missing.services:
-        lines.append(f"APIs that are not enabled: {', '.join(missing.services)}.")
-    if missing.needs:
-        lines.append(f"All permissions that {missing.member} lacks: {missing.permissions}.")
-    lines.append("Whoever administers the project can run:")
-    return type(error)("\n".join([*lines, *(f"  {command}" for command in missing.commands)]))
+    """An error of the same class that tells all that is missing; the same error where nothing was found, or where it
+    tells that already: a job's record keeps it."""
+    missing = Missing() if _COMMANDS in str(error) else find_missing(platform)
+    return type(error)(f"{missing.shorten(str(error))}\n{missing.words}") if missing.words else error
 
 
-def _commands(platform: Platform, services: Sequence[str], needs: Sequence[Need], member: str) -> tuple[str, ...]:
+def _bind(platform: Platform) -> dict[str, str]:
+    """How the command begins that gives a role, by place."""
     profile = platform.profile
-    bind = {
+    return {
         PROJECT: f"gcloud projects add-iam-policy-binding {profile.project}",
         JOBS: f"gcloud storage buckets add-iam-policy-binding gs://{profile.bucket}",
         CONTROL: f"gcloud storage buckets add-iam-policy-binding gs://{profile.control_bucket}",
         ACCOUNT: f"gcloud iam service-accounts add-iam-policy-binding {profile.service_account}",
     }
-    enable = [f"gcloud services enable {' '.join(services)} --project {profile.project}"] if services else []
-    roles = dict.fromkeys((need.place, need.role) for need in needs)
-    return (*enable, *(f"{bind[place]} --role={role} --member={member}" for place, role in roles))
 
 
 def _member(platform: Platform) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 from launcher.fleet import job_records
 from launcher.fleet.job_records import AttemptRecord
+from launcher.fleet.parallel import parallel
 from launcher.fleet.platform import Platform
 from launcher.records.jobs import JobRecord
 from launcher.records.leases import MAX_LIFETIME_S, Lease, LeaseState
@@ -87,18 +87,17 @@ class Costs:
 def sum_costs(platform: Platform, since_s: float, *, all_owners: bool = False) -> Costs:
     """The last `since_s` seconds, from leases and job records; the caller's own, or everybody's. CloudError."""
     since = platform.store.time() - since_s
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        names = [each.name for each in platform.store.list(LEASES) if each.updated >= since - _BEFORE_S]
-        leases = {each[0].resource: each for each in pool.map(lambda name: _lease(platform, name), names)}
-        owners = _owners(platform) if all_owners else [platform.profile.owner]
-        jobs = pool.map(lambda job: _runs(platform, job[0], job[1], since), _job_names(platform, owners, since))
-        runs = [run for each in jobs for run in each]
-        paid = [
-            (lease, stored)
-            for lease, stored in leases.values()
-            if _is_paid(platform, lease, since, stored) and (all_owners or lease.owner in owners)
-        ]
-        nodes = [*pool.map(lambda pair: _node(platform, pair[0], pair[1], runs), paid)]
+    names = [each.name for each in platform.store.list(LEASES) if each.updated >= since - _BEFORE_S]
+    leases = {each[0].resource: each for each in parallel(lambda name: _lease(platform, name), names, _PARALLEL)}
+    owners = _owners(platform) if all_owners else [platform.profile.owner]
+    jobs = parallel(lambda job: _runs(platform, job[0], job[1], since), _job_names(platform, owners, since), _PARALLEL)
+    runs = [run for each in jobs for run in each]
+    paid = [
+        (lease, stored)
+        for lease, stored in leases.values()
+        if _is_paid(platform, lease, since, stored) and (all_owners or lease.owner in owners)
+    ]
+    nodes = [*parallel(lambda pair: _node(platform, pair[0], pair[1], runs), paid, _PARALLEL)]
     nodes += [_without_lease(run) for run in runs if run.resource not in leases and run.busy_s]
     prices = {lease.resource: lease.usd_per_hour for lease, _ in leases.values()}
     return Costs(since, tuple(sorted(nodes, key=lambda it: it.start)), _by_job(runs, prices))
@@ -231,9 +230,7 @@ def goodbye(lease_idle_at: float, now: float, usd_per_hour: float | None, name: 
     if simulated:
         price = "SIMULATED, no cost"
     until = clock_words(lease_idle_at, now)
-    return (
-        f"node {name} stays warm until {until} ({span_words(left_s)}, {price}). End it now: launcher nodes down {name}"
-    )
+    return f"warm until {until} ({span_words(left_s)}, {price}); end it: launcher nodes down {name}"
 
 
 def usd_for(usd_per_hour: float | None, seconds: float) -> float | None:

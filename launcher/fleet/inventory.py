@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
 
 from launcher.accelerators import list_price
 from launcher.cloud.seams import Node, QueuedResource
 from launcher.errors import PermissionDenied
 from launcher.fleet import lease_book
 from launcher.fleet.costs import clock_words, span_words
+from launcher.fleet.parallel import parallel
 from launcher.fleet.platform import Platform
 from launcher.fleet.waiting import NODE_STATES, QUEUED_RESOURCE_STATES, READY, WAIT
 from launcher.records.leases import Lease, LeaseState
@@ -98,8 +98,7 @@ def list_nodes(platform: Platform) -> tuple[NodeInfo, ...]:
                 (resource := node.queued_resource or node.name) in standing or lease_name(zone.name, resource) in leased
             )
         ]
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        found = [each for each in pool.map(lambda it: _info(platform, *it), wanted) if each is not None]
+    found = [each for each in parallel(lambda it: _info(platform, *it), wanted, _PARALLEL) if each is not None]
     return tuple(sorted(found, key=lambda each: (each.created or 0.0, each.name)))
 
 
@@ -125,9 +124,8 @@ def look(platform: Platform, leased: set[str] | None = None) -> list[Zone]:
                 raise
             return Zone(zone, (), ())  # refused there alone: a call named a zone that there is not
 
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        zones = [*platform.profile.zones, *sorted(name[len(LEASES) :].partition("/")[0] for name in names)]
-        return list(pool.map(one, dict.fromkeys(zones)))
+    zones = [*platform.profile.zones, *sorted(name[len(LEASES) :].partition("/")[0] for name in names)]
+    return list(parallel(one, dict.fromkeys(zones), _PARALLEL))
 
 
 def _leased(platform: Platform) -> set[str]:

@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 
 from launcher import keys
 from launcher.accelerators import list_price
 from launcher.cloud.seams import Node, Progress, QueuedResource
 from launcher.errors import CloudError, ConfigError, Conflict, PermissionDenied, Unavailable, WorkerLost
 from launcher.fleet import lease_book
+from launcher.fleet.parallel import parallel
 from launcher.fleet.platform import Platform, Poll
 from launcher.fleet.release import release
 from launcher.fleet.request import NodeRequest
@@ -100,10 +100,9 @@ def _warm(platform: Platform, request: NodeRequest) -> list[tuple[Lease, Stored]
                 raise
             return []
 
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        named = [each for found in pool.map(look, request.zones) for each in found]
-        read = pool.map(lambda pair: lease_book.read(platform.store, *pair), named)
-        found = [each for each in read if each is not None]
+    named = [each for found in parallel(look, request.zones, _PARALLEL) for each in found]
+    read = parallel(lambda pair: lease_book.read(platform.store, *pair), named, _PARALLEL)
+    found = [each for each in read if each is not None]
     warm = [each for each in found if each[0].state is LeaseState.WARM and _usable(*each, request)]
     warm.sort(key=lambda each: (request.zones.index(each[0].zone), -each[1].updated))
     return warm
@@ -207,19 +206,17 @@ def _take_named(platform: Platform, zone: str, resource: str, node: Node, reques
 
 
 def _named(platform: Platform, name: str, request: NodeRequest) -> tuple[str, Node]:
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        found = pool.map(lambda zone: (zone, _node(platform, zone, name)), request.zones)
-        for zone, node in found:
-            if node is None:
-                continue
-            if node.state != "READY":
-                raise WorkerLost(f"Node {name} in {zone} is {node.state}, not READY: it cannot be used now")
-            if node.accelerator != request.accelerator:
-                raise ConfigError(
-                    f"Node {name} in {zone} is a {node.accelerator}, the call asks for {request.accelerator}: "
-                    f"give accelerator={node.accelerator!r}"
-                )
-            return zone, node
+    for zone, node in parallel(lambda zone: (zone, _node(platform, zone, name)), request.zones, _PARALLEL):
+        if node is None:
+            continue
+        if node.state != "READY":
+            raise WorkerLost(f"Node {name} in {zone} is {node.state}, not READY: it cannot be used now")
+        if node.accelerator != request.accelerator:
+            raise ConfigError(
+                f"Node {name} in {zone} is a {node.accelerator}, the call asks for {request.accelerator}: "
+                f"give accelerator={node.accelerator!r}"
+            )
+        return zone, node
     raise ConfigError(
         f"There is no node {name} in {', '.join(request.zones)}. Another zone: zone=…; what is there: launcher nodes"
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from launcher.cloud.seams import Node, ObjectInfo, QueuedResource
 from launcher.errors import CloudError, LauncherError, PermissionDenied
 from launcher.fleet import lease_book
 from launcher.fleet.lost_jobs import end_job
+from launcher.fleet.parallel import parallel
 from launcher.fleet.platform import Platform
 from launcher.fleet.reap_log import Decision, Entry, Report, Tally, log_json
 from launcher.records import codec, paths
@@ -120,11 +120,9 @@ class _Pass:
             self._fail("", "", f"Terraform's nodes without a label are left as they are: {exc}", exc)
         sure = zones or self.platform.profile.zones
         places = list(dict.fromkeys(sure if zones else [*sure, *leases]))
-        with ThreadPoolExecutor(_ZONES_AT_ONCE) as pool:
-            listed = list(pool.map(lambda zone: self._items(zone, leases.get(zone, {}), zone in sure), places))
-        due = [item for items in listed for item in items if not self._alive(item)]
-        with ThreadPoolExecutor(_ITEMS_AT_ONCE) as pool:
-            list(pool.map(self._handle, due))
+        found = parallel(lambda zone: self._items(zone, leases.get(zone, {}), zone in sure), places, _ZONES_AT_ONCE)
+        due = [item for items in list(found) for item in items if not self._alive(item)]
+        list(parallel(self._handle, due, _ITEMS_AT_ONCE))
         return self._report()
 
     def _report(self) -> Report:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 from launcher.cloud.seams import QueuedResource
 from launcher.errors import CloudError, ConfigError, QuotaExceeded
 from launcher.fleet import lease_book
+from launcher.fleet.parallel import parallel
 from launcher.fleet.platform import Platform
 from launcher.fleet.request import NodeRequest
 from launcher.fleet.rules import may_raise
@@ -100,8 +100,7 @@ def check_room(platform: Platform, pool: Pool | None, mine: Lease | None = None)
     """PoolFull where as many nodes as the pool may have come before `mine`, or, without it, before any new one."""
     if pool is None:
         return
-    with ThreadPoolExecutor(_PARALLEL) as threads:
-        zones = list(threads.map(lambda zone: _members(platform, pool, zone), pool.zones))
+    zones = parallel(lambda zone: _members(platform, pool, zone), pool.zones, _PARALLEL)
     members = [each for found in zones for each in found]
     own = next((each.reserved for each in members if mine and each.resource == mine.resource), math.inf)
     # A queued resource is there already. Of those that are not, the lease that came first counts.

@@ -121,10 +121,6 @@ class WarmUp:
             self.cancel.set()
             if tries:
                 self._give_up(tries[-1], progress)
-            if self.error is exc and isinstance(exc, CloudError):
-                from launcher.fleet import doctor  # what only a failure needs
-
-                self.error = doctor.explain(self._platform, exc)
         finally:
             ended.set()
 

@@ -48,6 +48,24 @@ def test_all_problems_with_their_commands(run: Cli, sim: Env) -> None:
     assert [each["verdict"] for each in found if each["name"] == "permissions"] == ["problem"]
 
 
+def test_a_refused_command_names_all_that_is_missing_and_each_fix_once(
+    run: Cli, sim: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # while nothing is refused, nothing more is asked
+        patch.setattr("launcher.fleet.access.find_missing", pytest.fail)
+        assert run("nodes", env=sim).code == 0
+    for value in ("tpu.nodes.list", "tpu.nodes.create", "storage.objects.get", "storage.objects.list"):
+        run("sim", "inject", "missing-permission", "--value", value)
+    for command in ("nodes list", "nodes up --accelerator v5e-1", "nodes down x", "reap", "costs", "unfreeze", "jobs"):
+        ran = run(*command.split())
+        assert ran.code == 1, command
+        for words in ("tpu.nodes.create, tpu.nodes.list (project)", "storage.objects.list (jobs bucket)"):
+            assert words in ran.err, ran.err
+        commands = [line for line in ran.err.splitlines() if "gcloud " in line]
+        assert all(line.startswith("  gcloud ") for line in commands), ran.err
+        assert len(commands) == len(set(commands)) == 3, ran.err
+
+
 def test_a_wrong_profile_is_the_one_problem(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAUNCHER_CONFIG_DIR", str(tmp_path))
     ran = run("doctor", "--profile", "none-of-that-name")

@@ -173,13 +173,13 @@ def test_up_prepares_nodes_that_stay_warm_as_long_as_asked_for(world: World, run
         assert each["usd_at_most"] == pytest.approx(1.8)
 
 
-def test_up_ends_with_one_line_that_names_the_nodes_and_how_to_end_them(world: World, run: Cli) -> None:
+def test_up_ends_with_until_when_and_how_to_end_each_sooner(world: World, run: Cli) -> None:
     ran = run("nodes", "up", "--accelerator", "v5e-1")
     name = re.search(r"sim-\S+-a1", ran.out)
     assert name is not None, ran.err
     world.made.append((ZONE, name[0]))
     assert re.fullmatch(
-        rf"warm until .+ \(1 h, SIMULATED, no cost\): {name[0]}\. End it sooner: launcher nodes down {name[0]}\n",
+        rf"warm until .+ \(1 h, SIMULATED, no cost\)\n  end it sooner: launcher nodes down {name[0]}\n",
         ran.out,
     )
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import struct
@@ -86,13 +87,14 @@ def test_a_terminal_shows_who_has_which_node_without_breaking_a_line_in_a_word(
 ) -> None:
     mine, hers = world.job(), world.job(owner="grace", spot=True)
     nodes = [world.node(mine), world.node(hers)]
-    code, shown = on_terminal(["nodes"], simulator)
-    lines = shown.decode().splitlines()
-    assert code == 0 and max(map(len, lines)) <= 100
+    code, shown = on_terminal(["nodes"], simulator, columns=80)
+    lines = shown.decode().replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
+    assert code == 0 and max(map(len, lines)) <= 80
     for node, job, price in zip(nodes, (mine, hers), ("$1.20", "$0.24"), strict=True):
         at = next(number for number, line in enumerate(lines) if line.startswith(node.queued_resource))
-        assert lines[at].split()[-2:] == [price, f"{job.owner}@laptop"]
-        assert lines[at + 1] == f"    ready, in use by job {job.job_id}"
+        assert lines[at].split()[-1] == price
+        told = re.fullmatch(r"    ready, \d+ \w+ old, in use by (\S+) \(job (\S+)\)", lines[at + 1])
+        assert told is not None and told.groups() == (f"{job.owner}@laptop", job.job_id)
 
 
 def test_ctrl_c_deletes_what_is_not_warm_yet(tmp_path: Path) -> None:
@@ -171,6 +173,56 @@ wait = SystemClock.wait
 def told(self, seconds, event=None):
     sys.stderr.write("WAITING\\n")
     return wait(self, seconds, event)
+SystemClock.wait = told
+from launcher.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", [["nodes"], ["nodes", "down", "x"], ["reap"]], ids=" ".join)
+def test_one_ctrl_c_ends_a_command_whose_requests_are_refused(
+    simulator: dict[str, str], tmp_path: Path, command: list[str]
+) -> None:
+    storage = json.loads(run("sim", "env", "--json", env=simulator).stdout)["STORAGE_EMULATOR_HOST"]
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens; 0.0.0.0, as a loopback address would be a simulator's
+        refusing = f"http://0.0.0.0:{closed.getsockname()[1]}"
+        (tmp_path / "profiles").mkdir()
+        (tmp_path / "profiles" / "refused.toml").write_text(
+            f'project = "simulated-project"\nzones = ["us-central1-a", "us-east5-a"]\nbucket = "simulated-jobs"\n'
+            f'owner = "ada"\ncredentials = "anonymous"\ntpu_endpoint = "{refusing}"\nstorage_endpoint = "{storage}"\n'
+        )
+        (tmp_path / "profiles" / "refused.toml").chmod(0o600)
+        process = subprocess.Popen(
+            [sys.executable, "-c", REFUSED, *command],
+            env={**simulator, "LAUNCHER_CONFIG_DIR": str(tmp_path), "LAUNCHER_PROFILE": "refused"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        said = ""
+        while "WAITING" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        process.send_signal(signal.SIGINT)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.wait()
+    assert (process.returncode, out, err.replace("WAITING", "").strip()) == (130, "", "")
+
+
+# The pause before a request is repeated never ends, so that whoever waits for it does not either.
+REFUSED = """
+import sys, threading
+from launcher.cloud.seams import SystemClock
+def told(self, seconds, event=None):
+    sys.stderr.write("WAITING\\n")
+    return threading.Event().wait()
 SystemClock.wait = told
 from launcher.cli import main
 sys.exit(main(sys.argv[1:]))

@@ -6,11 +6,13 @@ import json
 
 import pytest
 
+from launcher.cloud.retry import GRANT
 from launcher.errors import PermissionDenied
 from launcher.fleet import freeze
 from launcher.records.freeze import Freeze
 from launcher.records.leases import LeaseState
 from tests.cli.conftest import Cli
+from tests.fleet.fakes import Project
 from tests.fleet.many import OTHER_ZONE, ZONE, Fleet
 
 
@@ -20,6 +22,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
     fleet = Fleet()
     monkeypatch.setattr("launcher.config.load_profile", lambda name: fleet.platform.profile)
     monkeypatch.setattr("launcher.fleet.platform.platform_of", lambda profile: fleet.platform)
+    vars(fleet.platform)["project"] = Project()
     for zone, name in ((ZONE, "p-1"), (OTHER_ZONE, "p-2")):
         fleet.add(name, zone=zone)
         fleet.lease(name, LeaseState.WARM, 1000, zone=zone)
@@ -51,6 +54,20 @@ def test_a_zone_that_failed_is_told_and_the_exit_code_says_so(fleet: Fleet, run:
     ran = run("reap")
     assert (ran.code, ran.out.splitlines()) == (1, LINES[1:])
     assert ran.err == f"launcher: error: {ZONE} is left as it is: 403: no\n"
+
+
+def test_what_is_missing_is_told_once_for_all_zones(fleet: Fleet, run: Cli) -> None:
+    said = "no. user:YOU lacks tpu.nodes.list on project project."
+    grant = "gcloud projects add-iam-policy-binding project --role=roles/tpu.admin --member=user:"
+    for zone in (ZONE, OTHER_ZONE):
+        fleet.nodes.fails[f"nodes in {zone}"] = PermissionDenied(f"{said} {GRANT}{grant}YOU")
+    vars(fleet.platform)["project"].missing = {"tpu.nodes.list", "tpu.nodes.delete"}
+    ran = run("reap")
+    assert (ran.code, ran.out) == (1, "")
+    lines = [f"launcher: error: {zone} is left as it is: {said}" for zone in (ZONE, OTHER_ZONE)]
+    assert set(lines) <= {*ran.err.splitlines()}
+    assert "launcher: All permissions that user:ada@example.com lacks: tpu.nodes.list, tpu.nodes.delete" in ran.err
+    assert ran.err.count(grant) == 1
 
 
 def test_nothing_to_delete_is_said_to_people_alone(fleet: Fleet, run: Cli) -> None:

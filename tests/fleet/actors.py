@@ -23,7 +23,6 @@ import types
 import urllib.error
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from typing import Any
 from unittest import mock
 
@@ -54,27 +53,18 @@ POLICY = PolicySettings()
 _acting = threading.local()  # .actor: whose script the thread runs
 
 
-class Serial:
-    """In the place of a ThreadPoolExecutor: does its work at once, in order, in the caller's thread."""
-
-    def __init__(self, *_: object, **__: object) -> None: ...
-
-    def __enter__(self) -> Serial:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        done: Future[Any] = Future()
+def serial(function: Callable[[Any], Any], items: Iterable[Any], most: int) -> Iterator[Any]:
+    """In the place of `parallel`: does its work at once, in order, in the caller's thread."""
+    done: list[tuple[Any, Exception | None]] = []
+    for item in items:
         try:
-            done.set_result(work(*arguments))
-        except Exception as exc:  # as an executor does: whoever asks for the result gets it
-            done.set_exception(exc)
-        return done
-
-    def map(self, work: Callable[..., Any], *columns: Iterable[Any]) -> Iterator[Any]:
-        each = [self.submit(work, *row) for row in zip(*columns, strict=False)]
-        return (one.result() for one in each)
+            done.append((function(item), None))
+        except Exception as exc:  # as there: whoever asks for the result gets it
+            done.append((None, exc))
+    for result, error in done:
+        if error is not None:
+            raise error
+        yield result
 
 
 @contextlib.contextmanager
@@ -91,7 +81,7 @@ def one_at_a_time(world: World) -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         for module in (inventory, pool, reaper):
-            stack.enter_context(mock.patch.object(module, "ThreadPoolExecutor", Serial))
+            stack.enter_context(mock.patch.object(module, "parallel", serial))
         # Threads that other tests left behind go on by the real clock.
         worker_clock = types.SimpleNamespace(monotonic=monotonic, wait=agent_clock.wait)
         stack.enter_context(mock.patch.object(agent_lease, "clock", worker_clock))
@@ -403,7 +393,7 @@ class Worker(SteppedActor):
             holder=client.holder,
             lease_token=token,
         )
-        self._lease = WorkerLease(spec, TIMING)
+        self._lease = WorkerLease(spec)
 
     def next_job(self, job_s: float) -> None:
         self.busy, self.ran = True, False

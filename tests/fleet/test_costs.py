@@ -163,10 +163,9 @@ def test_an_unknown_price_is_told_and_left_out_of_the_sum(world: Fake) -> None:
 
 def test_a_call_ends_with_what_its_warm_node_costs_and_how_to_end_it() -> None:
     now = time.mktime((2026, 1, 31, 14, 17, 0, 0, 0, -1))
-    line = goodbye(now + 900, now, 1.2, "p-1", simulated=False)
-    assert line == (
-        "node p-1 stays warm until 14:32 (15 min, at most $0.70 list price). End it now: launcher nodes down p-1"
-    )
+    name = "sim-20260131-141500123-abc234-a1"
+    said = goodbye(now + 900, now, 1.2, name, simulated=False)
+    assert said == f"warm until 14:32 (15 min, at most $0.70 list price); end it: launcher nodes down {name}"
     assert "(15 min, list price unknown)" in goodbye(now + 900, now, None, "p-1", simulated=False)
     assert "(15 min, SIMULATED, no cost)" in goodbye(now + 900, now, 1.2, "p-1", simulated=True)
 

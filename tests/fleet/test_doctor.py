@@ -6,6 +6,7 @@ import time
 import pytest
 
 from launcher.accelerators import parse
+from launcher.cloud.retry import ENABLE, GRANT
 from launcher.cloud.seams import TpuQuota
 from launcher.errors import ApiDisabled, CloudError, ConfigError, NotFound, OutOfCapacity, PermissionDenied, Unavailable
 from launcher.fleet import access, doctor
@@ -230,6 +231,21 @@ def test_a_refused_call_tells_all_that_is_missing(world: Fake, kind: type[CloudE
         f"gs://b --role=roles/storage.objectUser {ADA}",
     ):
         assert words in str(told)
+
+
+def test_what_the_error_itself_advised_is_not_said_twice(world: Fake) -> None:
+    world.project.missing, world.project.disabled = {"tpu.nodes.create"}, {"tpu.googleapis.com"}
+    bind = "gcloud projects add-iam-policy-binding project --role="
+    lines = [
+        f"a: no. user:YOU lacks tpu.nodes.create on project project. {GRANT}{bind}roles/viewer --member=user:YOU",
+        f"b: off. {ENABLE}gcloud services enable tpu.googleapis.com --project project",
+        f"c: no. user:YOU lacks other.things.get on project project. {GRANT}{bind}roles/other --member=user:YOU",
+    ]
+    told = doctor.explain(world.platform, PermissionDenied("\n".join(lines)))
+    said = f"a: no. user:YOU lacks tpu.nodes.create on project project.\nb: off.\n{lines[2]}\nAPIs that are not"
+    assert str(told).startswith(said)
+    assert str(told).count(f"{bind}roles/tpu.admin") == str(told).count("gcloud services enable") == 1
+    assert doctor.explain(world.platform, told) is told
 
 
 @pytest.mark.parametrize(

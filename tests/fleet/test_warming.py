@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from launcher.cloud.seams import Node
-from launcher.errors import Cancelled, ConfigError, Conflict, FleetFrozen, OutOfCapacity, PermissionDenied
+from launcher.errors import Cancelled, ConfigError, Conflict, FleetFrozen, OutOfCapacity
 from launcher.fleet import lease_book
 from launcher.fleet.pool import find_warm
 from launcher.fleet.request import NodeRequest
@@ -131,18 +131,6 @@ def test_when_one_cannot_be_had_those_that_are_not_warm_are_deleted(
     kept = {each.name for each in [*warm, *order.warm]}
     assert set(world.nodes.specs) == kept and not order.left and len(order.warm) < 3
     assert all(lease_of(world, name).state is LeaseState.WARM for name in kept)
-
-
-def test_a_refusal_tells_all_that_is_missing() -> None:
-    world = fake()
-    world.project.missing = {"tpu.nodes.create", "tpu.nodes.update"}
-
-    def refuse() -> None:
-        raise PermissionDenied("Google says: no")
-
-    world.nodes.creating = refuse
-    error = warm_up(world, ask(world)).error
-    assert isinstance(error, PermissionDenied) and "lacks: tpu.nodes.create, tpu.nodes.update (project)" in str(error)
 
 
 def test_after_a_cancel_whatever_still_waits_is_deleted_and_what_is_warm_stays() -> None:

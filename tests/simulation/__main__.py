@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 from launcher.fleet import pool, reaper
-from tests.fleet.actors import Serial
+from tests.fleet.actors import serial
 from tests.fleet.world import START
 from tests.simulation.report import per_day, report, show
 from tests.simulation.workload import outages, sittings
@@ -35,7 +35,7 @@ def play(days: int, seed: int) -> Year:
         preempt=lambda: dice.expovariate(1.0),
     )
     # One thread: the same seed is the same year.
-    with mock.patch.object(pool, "ThreadPoolExecutor", Serial), mock.patch.object(reaper, "ThreadPoolExecutor", Serial):
+    with mock.patch.object(pool, "parallel", serial), mock.patch.object(reaper, "parallel", serial):
         year.run()
     return year
 
