@@ -9,6 +9,8 @@ BIN := .venv/bin
 STAMP := .venv/.setup-done
 # checkov brings 190 MB of packages, which only the tests need.
 CHECKOV := .venv/checkov/.setup-done
+# Tests at once. Most of them wait for processes of theirs: two for each core, and 16 are enough.
+JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n > 8 ? 16 : 2 * n)))
 BUILD := --require-build-hashes --build-constraints requirements/build.txt
 
 # Only the tests call git and OpenSSH's programs, only they and lint call terraform.
@@ -24,7 +26,7 @@ demo: $(STAMP) ## start a simulator, fine-tune a small Gemma 3 on it, show the r
 	@$(BIN)/python examples/demo.py
 
 test: lint $(CHECKOV) ## lint, types and all tests
-	$(BIN)/pytest -q -n auto --dist loadscope
+	$(BIN)/pytest -q -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 lint: $(STAMP) ## ruff, mypy and terraform fmt
 	$(BIN)/ruff check .
