@@ -44,7 +44,7 @@ class Profile:
     whether nodes get an address of their own, without which they reach Google's services alone; on Google's default
     network ("") only with connect = external.
 
-    `owner` is never "" in what load_profile returns. `simulated` only says what to print. `keep_warm_s` and
+    `owner` is never "" in what load_profile returns. `simulated`: nothing costs, and calls say so. `keep_warm_s` and
     `max_lifetime_s`: for calls that do not say. `shared_pool`: warm nodes of other owners are used too. The other
     seconds are those of records/policy.py.
     """

@@ -26,6 +26,7 @@ _SEQUENCE = re.compile(
 )
 _UNFINISHED = re.compile(rf"(?:\x1b\[[0-?]*[ -/]*|\x1b[ -/]*|{_STRING}\x1b?)\Z")
 _MAX_PENDING = 4096
+_BRIEF_S = 0.5
 _BRIEF = {"environment": "setting up the environment", "project": "unpacking the project"}
 
 
@@ -110,8 +111,8 @@ class Console:
     """Progress for a person. Thread-safe. Standard output gets every byte when it is a file or a pipe.
 
     On a terminal what is waited for is one line that is redrawn each `every_s` until the next phase; else one line
-    for each change. A phase of the set-up that is over within `brief_s` gets none. A stream that nobody reads any more
-    is no reason to fail: a job runs, and its node has to be deleted.
+    for each change. A phase of the set-up that is over within half a second gets none. A stream that nobody reads any
+    more is no reason to fail: a job runs, and its node has to be deleted.
     """
 
     def __init__(
@@ -120,13 +121,11 @@ class Console:
         out: TextIO | None = None,
         err: TextIO | None = None,
         every_s: float = 1.0,
-        brief_s: float = 0.5,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self._every_s = every_s
-        self._brief_s = brief_s
         self._now = now
         self._brief, self._due = "", 0.0  # a phase that has no line yet, and when it gets one
         self._lock = threading.Condition()
@@ -139,7 +138,7 @@ class Console:
 
     def phase(self, name: str, detail: str = "") -> None:
         with self._lock:
-            self._brief, self._due = _BRIEF.get(name, ""), self._now() + self._brief_s
+            self._brief, self._due = _BRIEF.get(name, ""), self._now() + _BRIEF_S
             if self._wait(detail if name == "wait" else ""):
                 return
             if self._brief:

@@ -24,7 +24,7 @@ def read(store: RecordStore, zone: str, resource: str) -> tuple[Lease, Stored] |
 
 
 def create(store: RecordStore, lease: Lease) -> None:
-    """Writes a new RESERVED lease. Conflict where the id was used before."""
+    """Writes the first lease of an id. Conflict where the id was used before."""
     if swap(store, paths.lease(lease.zone, lease.resource), codec.encode(lease), 0) is None:
         raise Conflict(f"the lease of {lease.resource} exists already: somebody else reserved this id")
 

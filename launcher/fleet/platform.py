@@ -1,4 +1,4 @@
-"""One platform in use: its profile and the three seams to it, opened when first needed."""
+"""One platform in use: its profile and the seams to it, opened when first needed."""
 
 from __future__ import annotations
 

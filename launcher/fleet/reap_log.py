@@ -18,7 +18,8 @@ Entry = dict[str, object]
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """What a pass did with one resource, or in a dry run would have done. action: delete, drain, condemn, keep."""
+    """What a pass did with one resource, or in a dry run would have done. action: delete, drain, condemn, keep; of a
+    cluster also empty and mark."""
 
     zone: str
     resource: str

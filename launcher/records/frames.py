@@ -44,7 +44,6 @@ class Decoder:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._started = False
-        self.noise = b""  # what came before MAGIC: a shell's banner or error message
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         self._buffer += data
@@ -52,8 +51,7 @@ class Decoder:
             at = self._buffer.find(MAGIC)
             if at < 0:
                 return
-            self.noise = bytes(self._buffer[:at])
-            del self._buffer[: at + len(MAGIC)]
+            del self._buffer[: at + len(MAGIC)]  # before it: a shell's banner or error message
             self._started = True
         while len(self._buffer) >= _HEADER.size:
             kind, offset, length = _HEADER.unpack_from(self._buffer)

@@ -1,4 +1,4 @@
-"""The lease: which attempt may use a queued resource, and until when. A pure state machine.
+"""The lease: who may use a queued resource, and until when. A pure state machine.
 
     RESERVED -> HELD -> WARM -> HELD …        any -> DRAINING(deadline) -> CONDEMNED(reason)
 

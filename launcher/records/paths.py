@@ -1,4 +1,4 @@
-"""Every object name in the jobs bucket, and the shape of ids."""
+"""Every object name in the jobs bucket and in the control bucket, and the shape of ids."""
 
 from __future__ import annotations
 

@@ -30,6 +30,5 @@ class Spec:
     num_workers: int = 1
     slice_index: int = 0
     num_slices: int = 1
-    credentials: str = "metadata"  # "metadata" (the worker's own) is the only kind today
     timings_s: dict[str, float] = dataclasses.field(default_factory=dict)  # client phases: wait, connect
     index_args: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)  # UV_* for the installer
