@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -15,24 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.commands import TIMEOUT_S, Ran, answer, command
 from tests.e2e.leftovers import processes_naming, wait_until
-
-TIMEOUT_S = 120.0
-
-
-@dataclasses.dataclass
-class Ran:
-    """What a script left behind. `value`: what it printed last after `RESULT `, as JSON."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def value(self) -> Any:
-        lines = [line for line in self.out.splitlines() if line.startswith("RESULT ")]
-        assert lines, f"no RESULT in\n{self.out}\n{self.err}"
-        return json.loads(lines[-1].removeprefix("RESULT "))
 
 
 class User:
@@ -84,7 +66,7 @@ class User:
         return _nodes(self.env)
 
     def launcher(self, *arguments: str, **env: str) -> Ran:
-        return self.finish(self.start("-m", "launcher.cli", *arguments, **env))
+        return command("launcher.cli", arguments, {**self.env, **env}, self.folder)
 
     def call(self, body: str, call: str = "f()", options: str = "", **env: str) -> Ran:
         """One decorated function `f` with this text as its definition, called once; RESULT is what it returned."""
@@ -107,7 +89,7 @@ def warm_user(fresh_simulator: dict[str, str], tmp_path: Path) -> Iterator[User]
     folder.mkdir()
     yield User(folder, dict(fresh_simulator))
     for node in _nodes(fresh_simulator):
-        _json(fresh_simulator, "-m", "launcher.cli", "nodes", "down", node["name"], "--force", "--json")
+        answer("launcher.cli", "nodes", "down", node["name"], "--force", "--json", env=fresh_simulator)
     assert_nothing_left(fresh_simulator)
 
 
@@ -122,13 +104,8 @@ def assert_nothing_left(env: dict[str, str]) -> None:
 
 
 def _status(env: dict[str, str]) -> dict[str, Any]:
-    return _json(env, "-m", "launcher.sim", "status", "--json")
+    return answer("launcher.sim", "status", "--json", env=env)
 
 
 def _nodes(env: dict[str, str]) -> Any:
-    return _json(env, "-m", "launcher.cli", "nodes", "list", "--json")
-
-
-def _json(env: dict[str, str], *argv: str) -> Any:
-    done = subprocess.run([sys.executable, *argv], env=env, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    return answer("launcher.cli", "nodes", "list", "--json", env=env)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Ran, User
+from tests.e2e.commands import Ran
+from tests.e2e.conftest import User
 
 OK = "def f(x=None):\n    return x\n"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Ran, User, assert_nothing_left
+from tests.e2e.commands import Ran
+from tests.e2e.conftest import User, assert_nothing_left
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from launcher.shipping.environment import cloudpickle_pin
-from tests.e2e.conftest import User, _json, assert_nothing_left
+from tests.e2e.commands import answer
+from tests.e2e.conftest import User, assert_nothing_left
 from tests.e2e.leftovers import wait_until
 from tests.packages import PackageIndex, download, python_mirror, wheel
 
@@ -64,7 +65,7 @@ class Operator:
     """Makes on the simulator what Terraform makes, by the same requests."""
 
     def __init__(self, user: User) -> None:
-        status = _json(user.env, "-m", "launcher.sim", "status", "--json")
+        status = answer("launcher.sim", "status", "--json", env=user.env)
         self.user, self.root, self.project = user, status["tpu"], status["project"]
         for bucket in ("tpu-jobs", "tpu-control"):
             self.send("POST", f"/storage/v1/b?project={self.project}", {"name": bucket})
@@ -117,7 +118,7 @@ def operator(fresh_simulator: dict[str, str], tmp_path: Path) -> Iterator[Operat
     yield operator
     operator.put(PLATFORM)
     for name in operator.names():
-        _json(user.env, "-m", "launcher.cli", "nodes", "down", name, "--force", "--json")
+        answer("launcher.cli", "nodes", "down", name, "--force", "--json", env=user.env)
     assert_nothing_left(user.env)
 
 
