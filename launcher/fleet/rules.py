@@ -90,8 +90,8 @@ def _misfits(pool: Pool, settings: Settings, spot: bool) -> Iterator[str]:
 
 
 def _no_pool(file: PlatformFile, settings: Settings) -> str:
-    zones = f" in {', '.join(settings.zones)}" if settings.zones else ""
-    asked = f"{settings.accelerator.name}, {_market(settings.spot)}{zones}"
+    version = settings.runtime_version if "runtime_version" in settings.given else None
+    asked = _words(settings.accelerator.name, settings.spot, settings.reservation, version, settings.zones)
     if settings.pool:
         misfits = ", ".join(_misfits(file.pools[settings.pool], settings, settings.spot))
         return (
@@ -99,7 +99,7 @@ def _no_pool(file: PlatformFile, settings: Settings) -> str:
             f"{misfits}. Ask for that, or leave pool out; an operator of the platform can change tpu_pools."
         )
     pools = "; ".join(
-        f"{name}: {pool.accelerator}, {_market(pool.spot)}, {', '.join(pool.zones)}"
+        f"{name}: {_words(pool.accelerator, pool.spot, pool.reservation, pool.runtime_version, pool.zones)}"
         for name, pool in sorted(file.pools.items())
     )
     return (
@@ -195,6 +195,12 @@ def _canonical(accelerator: str) -> str:
 
 def _market(spot: bool) -> str:
     return "spot" if spot else "on demand"
+
+
+def _words(accelerator: str, spot: bool, reservation: str | None, version: str | None, zones: Sequence[str]) -> str:
+    """What is asked for, or what a pool has."""
+    held = f"reservation {_short(reservation)}" if reservation else ""
+    return ", ".join(filter(None, [accelerator, held or _market(spot), version, *zones]))
 
 
 def _short(reservation: str) -> str:

@@ -93,7 +93,16 @@ def test_an_accelerator_of_several_hosts_is_refused_as_the_decorator_does() -> N
 def test_what_no_pool_has_is_refused_with_what_there_is(world: Fake, options: dict[str, Any]) -> None:
     text = refusal(world, **options)
     assert text.startswith("no pool of platform p has ") and f"spot: v5litepod-1, spot, {ZONE}" in text
+    assert f"big: v5litepod-8, reservation r1, pinned, {OTHER_ZONE}, {ZONE}" in text
     assert "an operator of the platform can add another to tpu_pools in Terraform" in text
+
+
+def test_a_refusal_names_all_that_was_asked_for(world: Fake) -> None:
+    text = refusal(world, accelerator="v5e-8", reservation="projects/p/locations/z/reservations/r2", zone=ZONE)
+    assert text.startswith(f"no pool of platform p has v5litepod-8, reservation r2, {ZONE}. ")
+    assert refusal(world, accelerator="v5e-8", runtime_version="other").startswith(
+        "no pool of platform p has v5litepod-8, on demand, other. "
+    )
 
 
 def test_limits_are_told_all_at_once_with_the_variable_that_raises_them(world: Fake) -> None:
