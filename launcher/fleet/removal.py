@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from launcher.errors import ConfigError, Conflict, Unavailable
 from launcher.fleet import lease_book
@@ -14,10 +14,20 @@ from launcher.fleet.platform import Platform
 from launcher.fleet.release import delete
 from launcher.records import codec, paths
 from launcher.records.leases import Lease, LeaseRefused, LeaseState
-from launcher.records.policy import is_ours
+from launcher.records.policy import POOL_LABEL, is_ours
 from launcher.records.swap import Stored, swap
 
 _DELETE_TIMEOUT_S = 600.0  # Google takes one to three minutes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """`made`: when, of a node of Terraform's: its id is used again. `shared`: its warm node is everybody's."""
+
+    zone: str
+    resource: str
+    shared: bool
+    made: float | None = None
 
 
 def delete_node(
@@ -36,14 +46,14 @@ def delete_node(
     ConfigError: there is no such node, or it is not this platform's. Conflict: somebody else uses or owns it and
     `force` is not set. Unavailable: it is still being deleted.
     """
-    zone, resource, made = _find(platform, name)
-    job_id = ""
+    node = _find(platform, name)
+    zone, resource = node.zone, node.resource
     try:
-        job_id = _give_up(platform, zone, resource, made, force=force, cancel_job=cancel_job, tell=tell)
+        job_id = _give_up(platform, node, force=force, cancel_job=cancel_job, tell=tell)
     except LeaseRefused as exc:
         raise Conflict(f"Node {resource} was taken this moment: {exc}. Look again: launcher nodes list") from exc
     tell(f"deleting node {resource} in {zone}")
-    if not delete(platform, zone, resource, timeout_s=_DELETE_TIMEOUT_S, standing=made is not None):
+    if not delete(platform, zone, resource, timeout_s=_DELETE_TIMEOUT_S, standing=node.made is not None):
         raise Unavailable(
             f"Node {resource} is still being deleted after {_DELETE_TIMEOUT_S:g} s. Look again: launcher nodes list"
         )
@@ -52,17 +62,14 @@ def delete_node(
 
 def _give_up(
     platform: Platform,
-    zone: str,
-    resource: str,
-    made: float | None,
+    node: _Found,
     *,
     force: bool,
     cancel_job: Callable[[str], object],
     tell: Callable[[str], object],
 ) -> str:
-    """Makes the lease CONDEMNED by whatever its state needs; the job that was cancelled for it, or "". `made`: as of
-    _find."""
-    me = platform.profile.owner
+    """Makes the lease CONDEMNED by whatever its state needs; the job that was cancelled for it, or ""."""
+    me, zone, resource, made = platform.profile.owner, node.zone, node.resource, node.made
     reason = f"deleted by {me}"
     found = lease_book.read(platform.store, zone, resource)
     if found is None or (made is not None and found[0].outlived(found[1].updated, made)):
@@ -84,7 +91,7 @@ def _give_up(
         elif not force:
             raise Conflict(_in_use(lease))
         _drain_now(platform, zone, resource, reason)
-    elif lease.state is LeaseState.WARM and lease.owner != me and not (force or platform.profile.shared_pool):
+    elif lease.state is LeaseState.WARM and lease.owner != me and not (force or node.shared):
         raise Conflict(
             f"Node {resource} is kept warm for {lease.owner}. "
             f"To delete it all the same: launcher nodes down {resource} --force"
@@ -132,9 +139,8 @@ def _drain_now(platform: Platform, zone: str, resource: str, reason: str) -> Non
         lease_book.change(platform.store, zone, resource, step)
 
 
-def _find(platform: Platform, name: str) -> tuple[str, str, float | None]:
-    """Zone and id of our queued resource called `name`, or whose node is; or of a node of Terraform's, and when that
-    was made: its id is used again."""
+def _find(platform: Platform, name: str) -> _Found:
+    """Our queued resource called `name`, or whose node is; or a node of Terraform's."""
     ours: list[str] = []
     foreign = ""
     for zone in look(platform):
@@ -142,17 +148,22 @@ def _find(platform: Platform, name: str) -> tuple[str, str, float | None]:
         made = {each.name: each.create_time for each in zone.resources}
         made |= {each.name: each.create_time for each in zone.nodes}
         if standing and standing.resource in made:
-            return zone.name, standing.resource, made.get(standing.node) or made[standing.resource]
+            return _Found(zone.name, standing.resource, True, made.get(standing.node) or made[standing.resource])
         for resource in zone.resources:
             if is_ours(resource.name, resource.labels, platform.profile.platform):
                 ours.append(resource.name)
                 if name in (resource.name, *resource.nodes):
-                    return zone.name, resource.name, None
+                    return _Found(zone.name, resource.name, _is_shared(platform, resource.labels))
             elif name in (resource.name, *resource.nodes):
                 foreign = zone.name
         if name in (node.name for node in zone.nodes):
             foreign = foreign or zone.name
     raise ConfigError(_not_ours(platform, name, foreign) if foreign else _no_such_node(platform, name, ours))
+
+
+def _is_shared(platform: Platform, labels: Mapping[str, str]) -> bool:
+    pool = platform.file.pools.get(labels.get(POOL_LABEL, "")) if platform.file else None
+    return platform.profile.shared_pool or (pool is not None and pool.shared)
 
 
 def _not_ours(platform: Platform, name: str, zone: str) -> str:

@@ -10,6 +10,7 @@ from launcher.fleet.removal import delete_node
 from launcher.records.leases import Lease, LeaseState
 from launcher.records.paths import holder_id
 from tests.fleet.fakes import ZONE, Fake, fake
+from tests.fleet.platforms import give_file, pool
 from tests.fleet.test_inventory import ADA, lease, make, release
 
 GRACE = holder_id("grace", "desk", 1)
@@ -73,6 +74,20 @@ def test_a_warm_node_of_somebody_else_needs_force_unless_the_pool_is_shared() ->
     release(shared)
     down(shared)
     down(world, force=True)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_warm_node_of_a_shared_pool_is_everybodys(shared: bool) -> None:
+    world = fake(control_bucket="c")
+    give_file(world, pools={"a": pool(shared=shared), "b": pool(shared=not shared)})
+    make(world, labels={"launcher-platform": "p", "launcher-owner": "grace", "launcher-pool": "a"})
+    lease(world, holder=GRACE, owner="grace")
+    release(world)
+    if shared:
+        down(world)
+    else:
+        with pytest.raises(Conflict, match=r"kept warm for grace.*--force"):
+            down(world)
 
 
 def test_a_session_that_takes_the_node_again_while_its_job_is_cancelled_keeps_nothing() -> None:

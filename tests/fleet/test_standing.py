@@ -366,6 +366,16 @@ def test_one_that_is_taken_down_is_nobodys_though_an_earlier_node_left_a_lease(b
     assert find(found) is not None
 
 
+def test_everybody_may_take_down_a_warm_one() -> None:
+    found = standing()
+    assert find(found) is not None
+    lease_book.change(
+        found.store, ZONE, "p-dev", lambda it, _: dataclasses.replace(it, state=LeaseState.WARM, owner="eva")
+    )
+    delete_node(found.platform, "p-dev", force=False, cancel_job=pytest.fail, tell=lambda line: None)
+    assert lease(found).state is LeaseState.CONDEMNED
+
+
 def test_who_takes_it_while_it_is_taken_down_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = standing()
     assert find(found) is not None
