@@ -54,9 +54,10 @@ class Installer:
             return
         for stale in (self._path, *self._path.parent.glob(self._path.name + ".tmp-*")):  # of builds that were killed
             shutil.rmtree(stale, ignore_errors=True)
-        if self._job.python_index:
-            self._variables |= self._repository(self._job.python_index)
         if self._job.interpreter is not None:
+            self._variables.pop(
+                "UV_PYTHON_INSTALL_MIRROR", None
+            )  # uv would look there for a URL that is not of GitHub's
             self._variables["UV_PYTHON_DOWNLOADS_JSON_URL"] = str(self._offer(self._job.interpreter))
         self._install(self._blobs.cached(self._lock, "dependency lock"), self._path)
 
@@ -65,6 +66,7 @@ class Installer:
 
         https://docs.astral.sh/uv/guides/integration/google/
         """
+        self._metadata.forget_token()  # it may have a minute left, and large packages take longer
         return {
             "UV_DEFAULT_INDEX": f"platform={url}",
             "UV_INDEX_PLATFORM_USERNAME": "oauth2accesstoken",
@@ -110,7 +112,14 @@ class Installer:
                 "workers of a simulator have the one that started it: launcher sim stop, then call again), or set "
                 "UV_PYTHON_INSTALL_MIRROR to where it can fetch one from.",
             )
-            self._step("the job's packages", [*sync, "--python", str(temporary / "bin" / "python"), str(lock)])
+            index, advice = self._job.python_index, ""
+            if index:
+                self._variables |= self._repository(index)
+                advice = (
+                    f"This worker has no internet: its packages come from {index} alone, which has the public index's. "
+                    "Its service account needs roles/artifactregistry.reader there."
+                )
+            self._step("the job's packages", [*sync, "--python", str(temporary / "bin" / "python"), str(lock)], advice)
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

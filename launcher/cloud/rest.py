@@ -27,7 +27,7 @@ class RestApi:
 
         session = AuthorizedSession(_credentials.load(self._profile.credentials))  # type: ignore[no-untyped-call]
         # No proxy leads to a simulator.
-        session.trust_env = self._profile.resource_manager_endpoint.startswith("https:")
+        session.trust_env = self._profile.storage_endpoint.startswith("https:")
         return session
 
     def _ask(self, about: Call, method: str, url: str, **options: Any) -> Any:

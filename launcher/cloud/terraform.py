@@ -25,13 +25,18 @@ def output(folder: Path, name: str) -> dict[str, Any]:
         )
     from python_terraform import IsFlagged, Terraform
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # python-terraform 0.10 calls Logger.warn
-        code, out, err = Terraform(working_dir=str(folder)).cmd("output", name, json=IsFlagged, no_color=IsFlagged)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # python-terraform 0.10 calls Logger.warn
+            code, out, err = Terraform(working_dir=str(folder)).cmd("output", name, json=IsFlagged, no_color=IsFlagged)
+        found = json.loads(out) if code == 0 else None
+    except ValueError as exc:  # python-terraform reads a local state too
+        raise ConfigError(
+            f"{folder}: its state cannot be read: {exc}. Give the bucket: launcher init --bucket NAME"
+        ) from exc
     if code != 0:
         said = err[max(err.rfind("Error: "), 0) :].strip()  # warnings come before it
         raise ConfigError(f"{folder}: terraform has no output {name!r} there. It said:\n{said}\nFix: terraform apply")
-    found = json.loads(out)
     if not isinstance(found, dict):
         raise ConfigError(f"{folder}: output {name!r} is no platform of this launcher's.")
     return found

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from launcher.cloud.seams import ClusterService
-from launcher.errors import CloudError, ConfigError, LauncherError, PermissionDenied
+from launcher.errors import ApiDisabled, CloudError, ConfigError, LauncherError, PermissionDenied
 from launcher.fleet import job_records
 from launcher.fleet.platform import Platform
 from launcher.fleet.reap_log import Decision, Entry, Report, log_json
@@ -172,5 +172,9 @@ class _Pass:
 
     def fail(self, message: str, exc: Exception) -> None:
         self.errors.append(message)
-        about = {"denied": isinstance(exc, PermissionDenied), "zone": self.location, "dry_run": self.dry_run}
+        about = {
+            "denied": isinstance(exc, (PermissionDenied, ApiDisabled)),
+            "zone": self.location,
+            "dry_run": self.dry_run,
+        }
         self.log({"severity": "ERROR", "event": "error", "message": message, **about})

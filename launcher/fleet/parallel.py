@@ -15,14 +15,14 @@ R = TypeVar("R")
 def parallel(function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
     """`function` of every item, in the items' order, `most` at a time.
 
-    The first error is raised at once, as is a Ctrl-C: no further item is begun, and nobody waits for those that were.
-    A ThreadPoolExecutor would, until their last retry, and the interpreter again when it ends.
+    After an error, which comes in its item's turn, or a Ctrl-C no further item is begun, and nobody waits for those
+    that were. A ThreadPoolExecutor would, until their last retry, and the interpreter again when it ends.
     """
     work = [(item, Future[R]()) for item in items]
     waiting = deque(work)
-    for _ in range(min(most, len(work))):
-        threading.Thread(target=_work, args=(function, waiting), name="parallel", daemon=True).start()
     try:
+        for _ in range(min(most, len(work))):
+            threading.Thread(target=_work, args=(function, waiting), name="parallel", daemon=True).start()
         for _, future in work:
             yield future.result()
     finally:

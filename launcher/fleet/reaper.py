@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from launcher.cloud.seams import Node, ObjectInfo, QueuedResource
-from launcher.errors import CloudError, LauncherError, PermissionDenied
+from launcher.errors import ApiDisabled, CloudError, LauncherError, PermissionDenied
 from launcher.fleet import lease_book
 from launcher.fleet.lost_jobs import end_job
 from launcher.fleet.parallel import parallel
@@ -286,7 +286,8 @@ class _Pass:
     def _fail(self, zone: str, resource: str, message: str, exc: Exception) -> None:
         with self.lock:
             self.errors.append(message)
-        self._entry("ERROR", message, zone, resource, event="error", denied=isinstance(exc, PermissionDenied))
+        denied = isinstance(exc, (PermissionDenied, ApiDisabled))
+        self._entry("ERROR", message, zone, resource, event="error", denied=denied)
 
     def _entry(self, severity: str, message: str, zone: str, resource: str, **more: object) -> None:
         about = {"zone": zone, "resource": resource, **more, "dry_run": self.dry_run}

@@ -24,7 +24,7 @@ def fetch(cache: Cache, folder: Path, python: str, on_step: Callable[[str], None
         with tempfile.TemporaryDirectory() as scratch:
             kept, installed = Path(scratch, "archives"), Path(scratch, "installed")
             request = f"cpython-{python}-linux-x86_64-gnu"
-            arguments = ["python", "install", "--managed-python", "--no-bin", "--install-dir", str(installed), request]
+            arguments = ["python", "install", "--no-bin", "--install-dir", str(installed), request]
             try:
                 uv.run(arguments, folder, variables={"UV_PYTHON_DOWNLOADS": "manual", "UV_PYTHON_CACHE_DIR": str(kept)})
                 (archive,) = kept.glob("*.tar.gz")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from launcher.cloud.seams import ObjectStore
+from launcher.errors import PackagingError
 from launcher.shipping import interpreter, payload, project
 from launcher.shipping.archive import Archive
 from launcher.shipping.blobs import LocalBlob, of_bytes, upload_blob
@@ -17,6 +19,7 @@ from launcher.shipping.cache import open_cache
 from launcher.shipping.captured import Search, capture
 from launcher.shipping.environment import Locks, check_python, lock
 from launcher.shipping.listing import listing_of
+from launcher.shipping.requirements import parse_lock
 from launcher.shipping.uv import uv_binary
 
 
@@ -89,6 +92,8 @@ def pack(
         listing.check_size(max_archive_bytes)
         locks = lock(None if listing.lone else listing.root, dependencies, python, cache, on_step)
         _refuse_values(locks, search)
+        if python_index:
+            _refuse_unreachable(locks)
         root, entries = listing.root, list(listing.entries)
         cwd, paths = project.where(root, entries) if root is not None else (".", ())
         notices = [*listing.notices, *locks.notices]
@@ -124,6 +129,16 @@ def pack(
 def _refuse_values(locks: Locks, search: Search) -> None:
     for text in (locks.cpu, locks.tpu):
         search.refuse(text.encode(), "the locked requirements", "take it out of the requirement's URL.")
+
+
+def _refuse_unreachable(locks: Locks) -> None:
+    """What is fetched from a URL of its own, where workers reach Google's services alone."""
+    for place in (pin.location for text in (locks.cpu, locks.tpu) for pin in parse_lock(text) if pin.location):
+        if not (urllib.parse.urlsplit(place).hostname or "").endswith(".googleapis.com"):
+            raise PackagingError(
+                f"{place}: workers of this platform have no internet and cannot fetch it. Fix: take it from the public "
+                "index, of which they have a mirror, put the wheel into a bucket, or its source into the project."
+            )
 
 
 def upload(packed: Packed, store: ObjectStore, owner: str, *, endpoint: str = "") -> int:

@@ -108,6 +108,7 @@ def test_the_environment_is_built_once(worker: Worker) -> None:
 
 
 def test_a_python_that_the_worker_lacks_is_installed_from_the_mirror(worker: Worker, tmp_path: Path) -> None:
+    shutil.rmtree(worker.home / ".launcher" / "python", ignore_errors=True)  # of the test below
     lock = worker.upload(worker.google.get(paths.blob("ada", worker.lock.sha256)) + b"# with another Python\n")
     settings = python_mirror(tmp_path)
     assert worker.call(abs, -1, lock_cpu=lock, index_args=settings).value() == 1
@@ -120,7 +121,11 @@ def test_a_python_that_was_sent_along_is_installed_where_there_is_none(worker: W
     (archive,) = (tmp_path / "mirror").rglob("*.tar.gz")
     sent = Interpreter(platform.python_version(), worker.upload(archive.read_bytes()))
     lock = worker.upload(worker.google.get(paths.blob("ada", worker.lock.sha256)) + b"# with a Python sent along\n")
-    settings = {"UV_MANAGED_PYTHON": "1"}  # as where the machine has no such Python
+    # An own mirror of the worker's does not matter.
+    settings = {
+        "UV_MANAGED_PYTHON": "1",
+        "UV_PYTHON_INSTALL_MIRROR": "https://mirror.invalid/",
+    }  # as where the machine has no such Python
     assert worker.call(abs, -1, lock_cpu=lock, interpreter=sent, index_args=settings).value() == 1
     assert list((worker.home / ".launcher" / "python").glob(f"cpython-{platform.python_version()}-*"))
 
@@ -140,6 +145,7 @@ def test_packages_come_from_the_platforms_repository_with_the_workers_own_identi
     with PackageIndex(tmp_path, token="another-token") as index:
         error = worker.call(find_spec, "only_inside", lock_cpu=other, python_index=index.url).report().error
     assert error is not None and error.kind == "SetupError" and "401" in error.message
+    assert f"come from {index.url} alone" in error.message and "artifactregistry.reader" in error.message
     assert "secret-token" not in error.message
 
 

@@ -175,6 +175,12 @@ def test_a_folder_where_nothing_was_applied_is_no_platform(run: Cli, tmp_path: P
     assert refused.code == 1 and f"{tmp_path / 'slip'} is no folder" in refused.err
 
 
+def test_a_state_that_cannot_be_read_is_said(run: Cli, tmp_path: Path) -> None:
+    (tmp_path / "terraform.tfstate").write_text("")
+    refused = run("init", "--terraform", str(tmp_path))
+    assert refused.code == 1 and f"error: {tmp_path}: " in refused.err and "Traceback" not in refused.err
+
+
 @pytest.mark.parametrize("value", ['"tpu"', '{"zones": []}'])
 def test_an_output_of_something_else_is_no_platform(run: Cli, tmp_path: Path, value: str) -> None:
     kind = ["object", {"zones": ["tuple", []]}] if value.startswith("{") else "string"

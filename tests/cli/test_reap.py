@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from launcher.cloud.retry import GRANT
-from launcher.errors import PermissionDenied
+from launcher.cloud.retry import ENABLE, GRANT
+from launcher.errors import ApiDisabled, PermissionDenied
 from launcher.fleet import freeze
 from launcher.records.freeze import Freeze
 from launcher.records.leases import LeaseState
@@ -68,6 +68,16 @@ def test_what_is_missing_is_told_once_for_all_zones(fleet: Fleet, run: Cli) -> N
     assert set(lines) <= {*ran.err.splitlines()}
     assert "launcher: All permissions that user:ada@example.com lacks: tpu.nodes.list, tpu.nodes.delete" in ran.err
     assert ran.err.count(grant) == 1
+
+
+def test_a_disabled_api_is_told_once_for_all_zones(fleet: Fleet, run: Cli) -> None:
+    enable = "gcloud services enable tpu.googleapis.com --project project"
+    for zone in (ZONE, OTHER_ZONE):
+        fleet.nodes.fails[f"nodes in {zone}"] = ApiDisabled(f"not enabled. {ENABLE}{enable}")
+    vars(fleet.platform)["project"].disabled = {"tpu.googleapis.com"}
+    ran = run("reap")
+    assert ran.code == 1 and "launcher: APIs that are not enabled: tpu.googleapis.com" in ran.err
+    assert ran.err.count(enable) == 1
 
 
 def test_nothing_to_delete_is_said_to_people_alone(fleet: Fleet, run: Cli) -> None:

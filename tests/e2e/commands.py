@@ -50,13 +50,15 @@ def command(module: str, arguments: Sequence[str], env: Mapping[str, str], folde
         process = _forks.Process(target=_run, args=(module, [*arguments], dict(env), place, str(out), str(err)))
         process.start()
         process.join(TIMEOUT_S)
-        if process.is_alive():
+        late = process.is_alive()
+        if late:
             process.kill()
             process.join()
         said = [each.read_text(errors="surrogateescape") if each.exists() else "" for each in (out, err)]
         code = process.exitcode
         process.close()
-        assert code is not None and code >= 0, f"{module} {arguments}: no end after {TIMEOUT_S} s\n{said}"
+        assert not late, f"{module} {arguments}: no end after {TIMEOUT_S} s\n{said}"
+        assert code is not None
         return Ran(code, *said)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import platform
 import shutil
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import PackagingError
-from launcher.shipping import interpreter, pack, upload, uv
+from launcher.shipping import interpreter, pack, packing, upload, uv
 from launcher.shipping.cache import Cache
+from launcher.shipping.environment import Locks
 from tests.packages import PYTHON, python_mirror
 from tests.shipping.conftest import MemoryBucket, Tree
 
@@ -40,6 +42,14 @@ def test_the_archive_that_uv_checked_is_fetched_once(cache: Cache, mirror: Path)
         assert archive.read(2) == b"\x1f\x8b"
 
 
+def test_what_the_person_prefers_for_projects_here_does_not_matter(
+    cache: Cache, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV_MANAGED_PYTHON")
+    monkeypatch.setenv("UV_PYTHON_PREFERENCE", "only-system")
+    assert interpreter.fetch(cache, mirror, PYTHON, lambda step: None)[0] == platform.python_version()
+
+
 def test_a_newer_uv_looks_again(cache: Cache, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     interpreter.fetch(cache, mirror, PYTHON, steps.append)
@@ -54,6 +64,24 @@ def test_an_archive_that_is_not_the_published_one_is_refused(cache: Cache, mirro
     with pytest.raises(PackagingError, match=r"(?s)Hash mismatch.*UV_PYTHON_INSTALL_MIRROR"):
         interpreter.fetch(cache, mirror, PYTHON, lambda step: None)
     assert not (cache.root / "python").exists()
+
+
+@pytest.mark.parametrize(
+    "host, python_index, refused",
+    [("host.invalid", INDEX, True), ("host.invalid", "", False), ("storage.googleapis.com", INDEX, False)],
+)
+def test_what_has_a_url_of_its_own_is_refused_for_workers_that_cannot_reach_it(
+    host: str, python_index: str, refused: bool,
+    cache: Cache, mirror: Path, tree: Tree, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    line = f"arrays @ https://{host}/arrays-2.0-py3-none-any.whl --hash=sha256:{'0' * 64}\n"
+    monkeypatch.setattr(packing, "lock", lambda *_: Locks("", line, (), {}))  # to have one, uv would ask that host
+    call = functools.partial(pack, abs, (-1,), cache_dir=cache.root, project_root=tree({"a.py": ""}))
+    if refused:
+        with pytest.raises(PackagingError, match=rf"{host}/arrays.*no internet"):
+            call(python_index=python_index)
+    else:
+        call(python_index=python_index).close()
 
 
 def test_a_call_for_workers_without_internet_brings_their_python_and_no_index_of_this_machine(
