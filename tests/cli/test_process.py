@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,6 +138,21 @@ def test_a_terminal_is_spared_the_escape_sequences_of_a_log(world: World, simula
     assert (code, shown) == (0, b"\x1b[31mred\x1b[0m clipboard screen\r\n")
 
 
+def until_it_waits(process: subprocess.Popen[str]) -> None:
+    """Reads its standard error up to the line WAITING; one that never says it is killed, and fails the test."""
+    assert process.stderr is not None
+    said = ""
+    late = threading.Timer(60, process.kill)
+    late.start()
+    try:
+        while "WAITING" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+    finally:
+        late.cancel()
+
+
 @pytest.mark.parametrize("command", [["logs", "-f"], ["attach"], ["attach", "--json"], ["result"]], ids=" ".join)
 def test_ctrl_c_only_detaches(world: World, simulator: dict[str, str], command: list[str]) -> None:
     job = world.job()
@@ -151,12 +167,9 @@ def test_ctrl_c_only_detaches(world: World, simulator: dict[str, str], command: 
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr is not None
-    said = ""
-    while "WAITING" not in said:
-        said += process.stderr.readline()
+    until_it_waits(process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"launcher: detached; the job goes on. Again: launcher attach {job.job_id}\n" in err
     assert "Traceback" not in err
@@ -201,12 +214,7 @@ def test_one_ctrl_c_ends_a_command_whose_requests_are_refused(
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert process.stderr is not None
-        said = ""
-        while "WAITING" not in said:
-            line = process.stderr.readline()
-            assert line, said
-            said += line
+        until_it_waits(process)
         process.send_signal(signal.SIGINT)
         try:
             out, err = process.communicate(timeout=60)
